@@ -1,0 +1,94 @@
+# Everything that is done with this project, by hand or by a machine. `make` lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PYTHONDONTWRITEBYTECODE := 1
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+DATE ?= 2026-01-01
+PIPELINE ?= pipelines/demo.toml
+COLDSTART := target/release/coldstart
+DEMO := target/demo
+
+.PHONY: help setup build lake demo run test check bench bench-trees bench-student teachers faults faults-long clean
+
+help: ## lists these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+setup: .onnxruntime/.done ## installs the pinned Python environment (.venv) and ONNX Runtime's library (.onnxruntime)
+
+.venv/.done: fixtures/requirements.txt fixtures/setup.sh
+	@fixtures/setup.sh .venv fixtures/requirements.txt
+
+# the library is inside the wheel, under a name with its version
+.onnxruntime/.done: .venv/.done
+	@mkdir -p .onnxruntime
+	@library=$$(find .venv/lib/python*/site-packages/onnxruntime/capi -name 'libonnxruntime.so.*' -o -name 'libonnxruntime.[0-9]*.dylib' | head -n 1); \
+	[ -n "$$library" ] || { echo "setup: the onnxruntime wheel has no libonnxruntime" >&2; exit 1; }; \
+	case $$library in *.dylib) name=libonnxruntime.dylib ;; *) name=libonnxruntime.so ;; esac; \
+	ln -sfn "../$$library" ".onnxruntime/$$name"
+	@touch $@
+
+target/bench/venv/.done: fixtures/bench/requirements.txt fixtures/setup.sh
+	@fixtures/setup.sh target/bench/venv fixtures/bench/requirements.txt
+
+build:
+	cargo build --release --locked
+
+lake: ## writes the embedded lake that the demo runs on
+	rm -rf $(DEMO)/lake
+	cargo run --release --locked --quiet --example lake -- $(DEMO)/lake --bundles fixtures/teachers
+
+demo: setup build lake ## the whole job on the embedded lake: makes it, runs it, shows what came out
+	rm -rf $(DEMO)/out
+	$(COLDSTART) run pipelines/demo.toml --date $(DATE)
+	@.venv/bin/python fixtures/show.py $(DEMO)/out $(DATE)
+
+run: setup build ## the whole job on your pipeline: make run PIPELINE=my.toml DATE=2026-01-01
+	$(COLDSTART) run $(PIPELINE) --date $(DATE)
+
+test: setup ## all tests
+	cargo test --release --locked
+
+check: ## formatting, lints and documentation, all of them without a warning
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+
+bench: setup target/bench/venv/.done build ## speed and memory beside today's Python, on accounts made for it (ROWS="1000000 4000000")
+	target/bench/venv/bin/python fixtures/bench/run.py --bin $(COLDSTART) $(if $(ROWS),--rows $(ROWS))
+
+ACCOUNTS := target/bench/accounts-1000000
+
+$(ACCOUNTS): | target/bench/venv/.done
+	rm -rf $@.half
+	target/bench/venv/bin/python fixtures/bench/workload.py $@.half --rows 1000000
+	mv $@.half $@
+
+bench-trees: target/bench/venv/.done $(ACCOUNTS) ## rows per second of tree teachers beside LightGBM, XGBoost and ONNX Runtime
+	cargo build --release --locked --example score_trees
+	target/bench/venv/bin/python fixtures/bench/trees.py $(ACCOUNTS) --bin target/release/examples/score_trees
+
+bench-student: target/bench/venv/.done $(ACCOUNTS) ## time and fidelity of the student beside scikit-learn
+	cargo build --release --locked --example fit_student
+	target/bench/venv/bin/python fixtures/bench/student.py $(ACCOUNTS) --bin target/release/examples/fit_student
+
+teachers: setup target/bench/venv/.done build ## makes the committed teachers and their reference predictions anew
+	cargo run --release --locked --quiet --example lake -- target/lakes/risk
+	cargo run --release --locked --quiet --example lake -- target/lakes/abuse --family abuse
+	target/bench/venv/bin/python fixtures/teachers/train.py target/lakes/risk target/lakes/abuse
+	$(MAKE) lake
+	rm -rf $(DEMO)/studio
+	$(COLDSTART) run fixtures/teachers/studio.pipeline.toml --date 2025-12-31
+	mkdir -p fixtures/teachers/studio
+	cp $(DEMO)/studio/student/ds=2025-12-31/{teacher.toml,model.json} fixtures/teachers/studio/
+	printf '\n[history]\naccounts = "history.parquet"\nlabel = "label"\nheld_out = "held_out"\n' >> fixtures/teachers/studio/teacher.toml
+
+faults: setup ## the faults that a scheduled job must survive, those that take seconds
+	cargo test --release --locked faults
+
+faults-long: setup ## the same with real kills at random points; takes minutes
+	cargo test --release --locked faults -- --include-ignored
+
+clean: ## removes what this project has built, made and installed
+	rm -rf target .venv .onnxruntime

@@ -1,0 +1,152 @@
+//! The command line: what is typed becomes a job; its outcome becomes one line on stdout, an error one line on stderr.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::config::Pipeline;
+use crate::error::{Error, Kind, Result};
+use crate::run::cancel;
+use crate::run::events::{Format, Log};
+use crate::run::inputs::Inputs;
+use crate::run::job::{self, Job, Stage};
+
+/// From the classifiers of related scenarios to the classifier of a new one, without a single label.
+#[derive(Parser)]
+#[command(name = "coldstart", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines on stderr look.
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    log_format: Format,
+    /// Worker threads; all cores if not given. The output does not depend on it.
+    #[arg(long, global = true)]
+    threads: Option<usize>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all stages and publishes; resumes what an earlier try finished.
+    Run(RunArgs),
+    /// Reads everything it can without scoring, says what would happen, writes nothing.
+    Check {
+        pipeline: PathBuf,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
+    /// Runs one stage; the stages before it must have finished.
+    Stage {
+        #[arg(value_enum)]
+        name: Stage,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The pipeline file.
+    pipeline: PathBuf,
+    /// The logical date, YYYY-MM-DD: the partition that is published.
+    #[arg(long)]
+    date: NaiveDate,
+    /// Overrides a key of the pipeline file; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Publishes over what another run published for this date.
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Parses, runs, reports; the exit code.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { Kind::Usage.exit_code() } else { 0 };
+        }
+    };
+    // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
+    std::panic::set_hook(Box::new(|_| {}));
+    let log = Log::new(cli.log_format, &run_name(&cli.command));
+    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log))).unwrap_or_else(|_| Err(Error::bug("an invariant was broken; this is a bug")));
+    match result.and_then(|line| print_line(&line)) {
+        Ok(()) => 0,
+        Err(error) => {
+            report(&error);
+            error.kind().exit_code()
+        }
+    }
+}
+
+fn execute(cli: &Cli, log: &Log) -> Result<Value> {
+    cancel::install()?;
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = cli.threads {
+        pool = pool.num_threads(threads);
+    }
+    pool.build_global().map_err(|e| Error::new(Kind::TryAgain, format!("cannot start worker threads: {e}")))?;
+    match &cli.command {
+        Command::Run(args) => run(args, None, log),
+        Command::Stage { name, run: args } => run(args, Some(*name), log),
+        Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
+    }
+}
+
+fn run(args: &RunArgs, only: Option<Stage>, log: &Log) -> Result<Value> {
+    let pipeline = Pipeline::read(&args.pipeline, &args.overrides)?;
+    let job = Job { pipeline, date: args.date.to_string(), replace: args.replace, only };
+    let outcome = job::run(&job, log)?;
+    let mut line = serde_json::to_value(outcome).map_err(|e| Error::bug(e.to_string()))?;
+    line["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
+    Ok(line)
+}
+
+/// Opens and checks every input.
+fn check(pipeline: &Pipeline) -> Result<Value> {
+    let inputs = Inputs::open(pipeline)?;
+    let teachers: Vec<Value> = inputs
+        .teachers
+        .iter()
+        .map(|t| json!({"name": t.name(), "format": t.bundle.model.format, "training_rows": t.bundle.training.rows, "history": t.bundle.history_path().is_some()}))
+        .collect();
+    Ok(json!({
+        "status": "ok",
+        "pipeline": pipeline.name,
+        "accounts": inputs.accounts.stored_rows(),
+        "files": inputs.accounts.files().count(),
+        "features": inputs.features.len(),
+        "absent_features": inputs.features.iter().filter(|f| !f.present).map(|f| &f.name).collect::<Vec<_>>(),
+        "ignored_label_columns": inputs.ignored,
+        "teachers": teachers,
+        "output": pipeline.output_path().display().to_string(),
+    }))
+}
+
+fn run_name(command: &Command) -> String {
+    match command {
+        Command::Run(args) | Command::Stage { run: args, .. } => format!("{}@{}", args.pipeline.display(), args.date),
+        Command::Check { pipeline, .. } => pipeline.display().to_string(),
+    }
+}
+
+fn print_line(line: &Value) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
+}
+
+/// The error as the last line on stderr: one JSON object.
+fn report(error: &Error) {
+    let mut line = Map::new();
+    line.insert("level".to_string(), json!("error"));
+    line.insert("exit".to_string(), json!(error.kind().exit_code()));
+    line.insert("error".to_string(), json!(error.message()));
+    line.extend(error.context().iter().map(|(k, v)| (k.to_string(), json!(v))));
+    let _ = writeln!(std::io::stderr().lock(), "{}", Value::Object(line));
+}

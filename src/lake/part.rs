@@ -1,0 +1,125 @@
+//! Our own Parquet files: parts that stages write, and read back.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::accounts::BATCH_ROWS;
+use crate::error::{Error, Result};
+use crate::run::directory::cannot_create;
+
+/// Whether a part is for people and other programs, or only for the next stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    Published,
+    Between,
+}
+
+/// A Parquet file that is being written.
+pub struct Part {
+    writer: ArrowWriter<File>,
+    path: PathBuf,
+}
+
+impl Part {
+    pub fn create(path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| cannot_create(&e, folder))?;
+        }
+        let file = File::create(path).map_err(|e| cannot_create(&e, path))?;
+        let mut properties = WriterProperties::builder()
+            .set_created_by(concat!("coldstart ", env!("CARGO_PKG_VERSION")).to_string())
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(if purpose == Use::Published { EnabledStatistics::Chunk } else { EnabledStatistics::None });
+        if purpose == Use::Published {
+            let level = ZstdLevel::try_new(1).map_err(|e| Error::bug(e.to_string()))?;
+            properties = properties.set_compression(Compression::ZSTD(level));
+            for field in schema.fields().iter().filter(|f| f.data_type() == &DataType::Utf8 && !f.metadata().contains_key("id")) {
+                properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), true);
+            }
+        }
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).map_err(|e| failed(&e, path))?;
+        Ok(Part { writer, path: path.to_path_buf() })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.writer.write(batch).map_err(|e| failed(&e, &self.path))
+    }
+
+    /// Completes the file. It is not durable yet: publication syncs what it publishes, and a stage's record knows the digest of the rest.
+    pub fn finish(self) -> Result<()> {
+        let path = self.path;
+        self.writer.close().map(|_| ()).map_err(|e| failed(&e, &path))
+    }
+}
+
+/// A write error keeps the operating system's reason, which decides whether a retry can help.
+fn failed(error: &parquet::errors::ParquetError, path: &Path) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = source {
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            return Error::io(io, "cannot write", path);
+        }
+        source = e.source();
+    }
+    Error::new(crate::error::Kind::Io, format!("cannot write: {error}")).file(path)
+}
+
+/// Hands the batches of one of our own parts to `each`.
+pub fn read(path: &Path, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
+    let damaged = |e: String| Error::data(format!("damaged: {e}")).file(path);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(e.to_string()))?;
+    for batch in builder.with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(e.to_string()))? {
+        crate::run::cancel::check()?;
+        each(batch.map_err(|e| damaged(e.to_string()))?)?;
+    }
+    Ok(())
+}
+
+/// The parts directly in `folder`, sorted by name.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut parts: Vec<PathBuf> = crate::run::digest::list(folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
+    parts.sort();
+    Ok(parts)
+}
+
+/// A float64 column of a batch that we wrote ourselves.
+pub fn floats<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [f64]> {
+    let array = batch.column_by_name(name).ok_or_else(|| Error::bug("a column is missing from a part").column(name))?;
+    let array = array.as_primitive_opt::<Float64Type>().ok_or_else(|| Error::bug("a column of a part is not float64").column(name))?;
+    Ok(array.values())
+}
+
+/// A non-null float64 field.
+pub fn float_field(name: impl Into<String>) -> Field {
+    Field::new(name, DataType::Float64, false)
+}
+
+/// The id's field as it came, marked so that it is not dictionary-encoded.
+pub fn id_field(name: &str, data_type: &DataType) -> Field {
+    Field::new(name, data_type.clone(), false).with_metadata([("id".to_string(), "true".to_string())].into())
+}
+
+/// A float64 array from values.
+pub fn float_array(values: Vec<f64>) -> ArrayRef {
+    Arc::new(Float64Array::from(values))
+}
+
+/// A batch from columns that fit the schema.
+pub fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    RecordBatch::try_new(schema.clone(), columns).map_err(|e| Error::bug(format!("a batch does not fit its schema: {e}")))
+}
+
+/// A schema from fields.
+pub fn schema(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(Schema::new(fields))
+}

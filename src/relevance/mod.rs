@@ -1,0 +1,38 @@
+//! Relevance: which teacher to believe on which account, and what their beliefs add up to.
+//!
+//! Numbers in, numbers out: nothing here reads a file. Shapes are row-major slices: scores of one teacher are `[n, C]`, of all teachers on one row `[K, C]`,
+//! support is `[n, K]`. Logarithms of probabilities play the part of logits: softmax(ln p) = p. The order of the work, as the stages call it:
+//!
+//! | step | what | where |
+//! |---|---|---|
+//! | 1 | every scenario is sketched in one pass, in any order of rows | [`sketch`], [`levels`] |
+//! | 1 | common bins; profiles of all scenarios on them | [`bins`], [`profiles`] |
+//! | 4 | s_k(x): how much the features of an account look like those of history k | [`support`] |
+//! | 11 | distances between profiles | [`distance`] |
+//! | 2, 3 | own calibration, foreign slope | [`calibrate`] |
+//! | 5 - 9 | cross-loss, the gate, its training on pseudo-targets | [`world`], [`gate`], [`train`] |
+//! | 9 | each history as a target, for the record | [`rehearsal`] |
+//! | 8 | the trained calculator, as it is saved | [`calculator`] |
+//! | 10 - 12 | the soft label of an account | [`fuse`] |
+//! | 13 | base rate: known class shares or a few labels | [`base_rate`] |
+//!
+//! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
+
+pub mod base_rate;
+pub mod bins;
+pub mod calculator;
+pub mod calibrate;
+pub mod distance;
+pub mod duplicates;
+pub mod fuse;
+pub mod gate;
+pub mod levels;
+pub mod newton;
+pub mod profiles;
+pub mod rehearsal;
+pub mod simplex;
+pub mod sketch;
+pub mod sum;
+pub mod support;
+pub mod train;
+pub mod world;

@@ -1,0 +1,92 @@
+//! What a run says while it works: JSON lines or text on stderr, progress bars on a terminal, counters for the metrics.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Text on a terminal, JSON lines otherwise.
+    Auto,
+    Json,
+    Text,
+}
+
+/// The log of one process.
+pub struct Log {
+    text: bool,
+    bars: bool,
+    run: String,
+    warnings: Mutex<Vec<String>>,
+    started: Instant,
+}
+
+impl Log {
+    pub fn new(format: Format, run: &str) -> Log {
+        let terminal = std::io::stderr().is_terminal();
+        let text = format == Format::Text || (format == Format::Auto && terminal);
+        Log { text, bars: terminal && text, run: run.to_string(), warnings: Mutex::new(Vec::new()), started: Instant::now() }
+    }
+
+    /// One event of a stage with its details.
+    pub fn info(&self, stage: &str, event: &str, details: Value) {
+        self.write("info", stage, event, details);
+    }
+
+    /// Something that did not stop the run but that somebody should know; also kept for the metrics.
+    pub fn warn(&self, stage: &str, event: &str, details: Value) {
+        if let Ok(mut warnings) = self.warnings.lock() {
+            warnings.push(format!("{stage}: {event} {details}"));
+        }
+        self.write("warn", stage, event, details);
+    }
+
+    /// All warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().map(|w| w.clone()).unwrap_or_default()
+    }
+
+    /// Seconds since the log was opened.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// A bar for `total` rows, invisible unless stderr is a terminal.
+    pub fn progress(&self, stage: &str, total: u64) -> ProgressBar {
+        if !self.bars {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{prefix:>10} {bar:30} {human_pos}/{human_len} rows, {eta}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(stage.to_string());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// A failure to log is not a failure of the job.
+    fn write(&self, level: &str, stage: &str, event: &str, details: Value) {
+        let mut stderr = std::io::stderr().lock();
+        let details = match details {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        if self.text {
+            let mark = if level == "info" { String::new() } else { format!("{level}: ") };
+            let rest: Vec<String> = details.iter().map(|(k, v)| format!("{k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_string))).collect();
+            let _ = writeln!(stderr, "{:>10} {mark}{event} {}", stage, rest.join(" "));
+        } else {
+            let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_millis() as f64 / 1000.0);
+            let mut line = json!({"ts": ts, "level": level, "run": self.run, "stage": stage, "event": event});
+            if let Value::Object(line) = &mut line {
+                line.extend(details);
+            }
+            let _ = writeln!(stderr, "{line}");
+        }
+    }
+}

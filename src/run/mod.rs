@@ -1,0 +1,8 @@
+//! A run: its identity, its directory, the order of its stages, and what is resumed.
+
+pub mod cancel;
+pub mod digest;
+pub mod directory;
+pub mod events;
+pub mod inputs;
+pub mod job;

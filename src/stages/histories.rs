@@ -1,0 +1,116 @@
+//! The teachers' labelled histories, which are small enough to be held one at a time.
+
+use std::path::PathBuf;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+
+use super::profile::Sketch;
+use crate::config::Pipeline;
+use crate::error::{Error, Result};
+use crate::lake::accounts::{Accounts, BATCH_ROWS, read_all};
+use crate::lake::column::{self, NonFinite};
+use crate::relevance::profiles::Summary;
+use crate::teacher::Teacher;
+use crate::teacher::encode::{Block, Feature};
+
+/// A history with its features in memory.
+pub struct History {
+    batch: RecordBatch,
+    /// The features as this history has them.
+    features: Vec<Feature>,
+    path: PathBuf,
+}
+
+/// Opens the history of a teacher, if it has one; features that it lacks are all null.
+pub fn open(teacher: &Teacher, features: &[Feature]) -> Result<Option<History>> {
+    let Some(path) = teacher.bundle.history_path() else { return Ok(None) };
+    let accounts = Accounts::open(&path).map_err(|e| e.with("teacher", teacher.name()))?;
+    let mut own = Vec::with_capacity(features.len());
+    for feature in features {
+        let field = accounts.schema().field_with_name(&feature.name).ok();
+        if let Some(field) = field.filter(|f| !column::readable(feature.kind, f.data_type())) {
+            let wanted = format!("{:?}", feature.kind).to_lowercase();
+            let message = format!("a {wanted} is expected, the column of the history is {}", field.data_type());
+            return Err(Error::data(message).file(&path).column(&feature.name).with("teacher", teacher.name()));
+        }
+        own.push(Feature { present: field.is_some(), ..feature.clone() });
+    }
+    let spec = teacher.bundle.history.as_ref();
+    let extra = spec.iter().flat_map(|h| [h.label.clone(), h.held_out.clone()]).flatten();
+    let columns: Vec<String> = own.iter().filter(|f| f.present).map(|f| f.name.clone()).chain(extra).collect();
+    for column in &columns {
+        accounts.field(column).map_err(|e| e.with("teacher", teacher.name()))?;
+    }
+    let batch = read_all(&accounts, &columns).map_err(|e| e.with("teacher", teacher.name()))?;
+    Ok(Some(History { batch, features: own, path }))
+}
+
+impl History {
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Hands the history to `each` in blocks.
+    pub fn blocks(&self, mut each: impl FnMut(Block) -> Result<()>) -> Result<()> {
+        let mut odd = vec![NonFinite::default(); self.features.len()];
+        for start in (0..self.rows()).step_by(BATCH_ROWS) {
+            let rows = BATCH_ROWS.min(self.rows() - start);
+            each(Block::decode(&self.batch.slice(start, rows), &self.features, &mut odd).map_err(|e| e.file(&self.path))?)?;
+        }
+        match self.features.iter().zip(&odd).find(|(_, odd)| odd.nan + odd.infinite > 0) {
+            None => Ok(()),
+            Some((feature, odd)) => {
+                let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
+                Err(Error::data("a feature of the history holds values that are not finite").file(&self.path).column(&feature.name).value(counts))
+            }
+        }
+    }
+
+    /// A summary of each feature that the history holds.
+    pub fn summaries(&self, features: &[Feature]) -> Result<Vec<Option<Summary>>> {
+        let mut sketches: Vec<Sketch> = features.iter().map(|f| Sketch::new(f.kind)).collect();
+        self.blocks(|block| {
+            sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
+            Ok(())
+        })?;
+        Ok(sketches.iter().zip(&self.features).map(|(sketch, f)| f.present.then(|| sketch.summary())).collect())
+    }
+
+    /// The class of each row among the target's, and which rows did not train the model.
+    pub fn labels(&self, teacher: &Teacher, pipeline: &Pipeline) -> Result<(Vec<u16>, Option<Vec<bool>>)> {
+        let spec = teacher.bundle.history.as_ref().ok_or_else(|| Error::bug("a history without its description"))?;
+        let label = spec.label.as_deref().unwrap_or_default();
+        let refuse = |e: Error| e.file(&self.path).column(label).with("teacher", teacher.name());
+        let array = self.batch.column_by_name(label).ok_or_else(|| refuse(Error::data("the label column is missing")))?;
+        let text = cast(array, &DataType::Utf8).map_err(|e| refuse(Error::data(format!("labels cannot be read as text: {e}"))))?;
+        let text = text.as_string::<i32>();
+        let own = &teacher.bundle.model.classes;
+        let mut labels = Vec::with_capacity(text.len());
+        for row in 0..text.len() {
+            if text.is_null(row) {
+                return Err(refuse(Error::data("a label is null").with("row", row.to_string())));
+            }
+            let class = own.iter().position(|c| c == text.value(row));
+            let class = class.ok_or_else(|| refuse(Error::data(format!("a label is none of the teacher's classes {own:?}")).value(text.value(row))))?;
+            labels.push(teacher.onto[class] as u16);
+        }
+        for (c, name) in pipeline.classes.iter().enumerate() {
+            let count = labels.iter().filter(|l| usize::from(**l) == c).count() as u64;
+            if count < pipeline.relevance.min_class_rows {
+                let least = pipeline.relevance.min_class_rows;
+                return Err(refuse(Error::data(format!("the history has {count} rows of class {name:?}, at least {least} are needed")).value(name)));
+            }
+        }
+        let held_out = match &spec.held_out {
+            None => None,
+            Some(name) => {
+                let array = self.batch.column_by_name(name).ok_or_else(|| refuse(Error::data("the held_out column is missing")))?;
+                let flags = array.as_boolean_opt().ok_or_else(|| refuse(Error::data("held_out is not boolean")).column(name))?;
+                Some(flags.iter().map(|v| v == Some(true)).collect())
+            }
+        };
+        Ok((labels, held_out))
+    }
+}

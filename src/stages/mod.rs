@@ -1,0 +1,29 @@
+//! The six steps of the job. Each reads what the steps before it left in the run directory and leaves its own output there.
+//!
+//! | step | stage | leaves |
+//! |---|---|---|
+//! | 1 | [`profile`] | the features of target and histories on common bins |
+//! | 2 | [`score`] | every teacher's probabilities and support on every account; the student's training sample |
+//! | 3 | [`relevance`] | the trained calculator's verdict on each teacher, and what fuses their scores |
+//! | 4 | [`fuse`] | `soft_labels` |
+//! | 5 | [`fit`] | `student` |
+//! | 6 | [`classify`] | `classification` |
+
+pub mod classify;
+pub mod fit;
+pub mod fuse;
+pub mod histories;
+pub mod profile;
+pub mod relevance;
+pub mod score;
+mod verify;
+
+pub use verify::verify;
+
+/// Name of the file of unit or part `index`; for published files with the run's id.
+pub fn part_name(index: usize, run: Option<&str>) -> String {
+    match run {
+        Some(run) => format!("part-{index:05}-{run}.parquet"),
+        None => format!("part-{index:05}.parquet"),
+    }
+}

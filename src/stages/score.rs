@@ -1,0 +1,236 @@
+//! Step 2 of 6: every teacher on every account, in one pass over the features.
+//!
+//! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's probabilities
+//! (`t<k>_<c>`) and its support (`s<k>`); and the features of the accounts that will train the student, as it will see them.
+
+use std::path::Path;
+
+use arrow::array::{ArrayRef, Float32Array};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+
+use super::part_name;
+use super::profile::{self, Profile, StudentFeature};
+use crate::error::{Error, Result};
+use crate::lake::accounts::{Accounts, Unit};
+use crate::lake::column::{Column, Kind, NULL, NonFinite};
+use crate::lake::ids;
+use crate::lake::part::{self, Part, Use};
+use crate::relevance::bins::Bins;
+use crate::relevance::duplicates::Differences;
+use crate::relevance::support::{self, Support};
+use crate::run::directory::{read_json, remove, write_json};
+use crate::run::job::Run;
+use crate::teacher::encode::{Block, Feature};
+use crate::teacher::Workspace;
+
+/// The stage's summary.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Scored {
+    /// The teachers that count, as places in the pipeline; copies of an earlier one are left out.
+    pub active: Vec<usize>,
+    /// Their profile, where it is not the one of all teachers.
+    pub reprofiled: Option<Profile>,
+    pub rows: u64,
+    pub units: usize,
+    /// Ids whose hash is at most this are the student's sample.
+    pub sample_limit: u64,
+}
+
+impl Scored {
+    pub fn load(run: &Run) -> Result<Scored> {
+        read_json(&run.directory.stage("score").join("score.json"))
+    }
+}
+
+/// Columns of the scores of `teachers` teachers.
+pub fn score_names(teachers: usize, classes: usize) -> (Vec<String>, Vec<String>) {
+    let scores = (0..teachers).flat_map(|k| (0..classes).map(move |c| format!("t{k}_{c}"))).collect();
+    (scores, (0..teachers).map(|k| format!("s{k}")).collect())
+}
+
+/// Runs the step.
+pub fn run(run: &Run) -> Result<()> {
+    let profile = Profile::load(run)?;
+    let everyone: Vec<usize> = (0..run.inputs.teachers.len()).collect();
+    let (rows, differences) = score_all(run, &profile, &everyone)?;
+    let copies = differences.copies();
+    let active: Vec<usize> = everyone.iter().copied().filter(|k| copies[*k].is_none()).collect();
+    let mut scored = Scored { rows, units: profile.accounts(run).units().len(), sample_limit: sample_limit(run, rows), active, reprofiled: None };
+    if scored.active.len() < everyone.len() {
+        for (k, original) in copies.iter().enumerate().filter_map(|(k, c)| c.map(|c| (k, c))) {
+            let names = [k, original].map(|k| run.inputs.teachers[k].name().to_string());
+            run.log.warn("score", "a teacher says the same as an earlier one and is left out", json!({"teacher": names[0], "same as": names[1]}));
+        }
+        if scored.active.len() < 2 {
+            return Err(Error::data("fewer than two different teachers are left: all give the same scores").hint("name teachers of different scenarios"));
+        }
+        let again = profile::measure(run, profile.dropped, &scored.active)?;
+        score_all(run, &again, &scored.active)?;
+        scored.reprofiled = Some(again);
+    }
+    write_json(&run.directory.stage("score").join("score.json"), &scored)
+}
+
+/// The hash below which an id is in the student's sample: all of few accounts, about `max_training_rows` of many.
+fn sample_limit(run: &Run, rows: u64) -> u64 {
+    let share = run.pipeline.student.max_training_rows as f64 / rows as f64;
+    if share >= 1.0 { u64::MAX } else { (share * u64::MAX as f64) as u64 }
+}
+
+/// What one worker needs for every unit.
+struct Scorer<'a> {
+    run: &'a Run<'a>,
+    accounts: Accounts,
+    active: &'a [usize],
+    support: Support,
+    /// For each profiled feature its place among the features, and its bins.
+    profiled: Vec<(usize, &'a Bins)>,
+    student: &'a [StudentFeature],
+    sample_limit: u64,
+    schema: SchemaRef,
+    sample_schema: SchemaRef,
+    columns: Vec<String>,
+}
+
+fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Differences)> {
+    let accounts = profile.accounts(run);
+    let id = accounts.field(&run.pipeline.target.id)?;
+    let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
+    let fields = scores.iter().chain(&supports).map(part::float_field);
+    let schema = part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
+    let sample_schema = part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
+    let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();
+    let scorer = Scorer {
+        run,
+        active,
+        support: Support::new(&profile.profiles),
+        profiled: profiled(profile, &run.inputs.features)?,
+        student: &profile.student,
+        sample_limit: sample_limit(run, profile.rows),
+        schema,
+        sample_schema,
+        columns,
+        accounts,
+    };
+    let folder = run.directory.stage("score");
+    remove(&folder.join("scores"))?;
+    remove(&folder.join("sample"))?;
+    let bar = run.log.progress("score", scorer.accounts.stored_rows());
+    let units: Vec<(u64, Differences)> =
+        scorer.accounts.units().par_iter().with_max_len(1).map(|unit| scorer.unit(unit, &folder, &bar)).collect::<Result<_>>()?;
+    bar.finish_and_clear();
+    let mut total = (0, Differences::new(active.len()));
+    for (rows, differences) in &units {
+        total.0 += rows;
+        total.1.merge(differences);
+    }
+    Ok(total)
+}
+
+/// Where the profiled features stand among all.
+pub fn profiled<'a>(profile: &'a Profile, features: &[Feature]) -> Result<Vec<(usize, &'a Bins)>> {
+    let place = |name: &str| features.iter().position(|f| f.name == name).ok_or_else(|| Error::bug("a profiled feature is unknown").column(name));
+    profile.profiles.features.iter().map(|f| Ok((place(&f.name)?, &f.bins))).collect()
+}
+
+/// The support `[n, K]` of a block.
+pub fn support_of(support: &Support, profiled: &[(usize, &Bins)], block: &Block) -> Vec<f64> {
+    let tables: Vec<Vec<u16>> = profiled
+        .iter()
+        .map(|(j, bins)| match &block.columns[*j] {
+            Column::Number(_) => Vec::new(),
+            Column::Category { levels, .. } => bins.of_levels(levels.iter().map(String::as_str)),
+        })
+        .collect();
+    let columns: Vec<support::Column> = profiled
+        .iter()
+        .zip(&tables)
+        .map(|((j, _), table)| match &block.columns[*j] {
+            Column::Number(values) => support::Column::Number(values),
+            Column::Category { codes, .. } => support::Column::Category { codes, bin_of: table },
+        })
+        .collect();
+    support.rows(&columns, block.rows)
+}
+
+impl Scorer<'_> {
+    fn unit(&self, unit: &Unit, folder: &Path, bar: &indicatif::ProgressBar) -> Result<(u64, Differences)> {
+        let name = part_name(unit.index, None);
+        let mut scores = Part::create(&folder.join("scores").join(&name), &self.schema, Use::Between)?;
+        let mut sample = Part::create(&folder.join("sample").join(&name), &self.sample_schema, Use::Between)?;
+        let (mut rows, mut differences) = (0, Differences::new(self.active.len()));
+        let mut work = Workspace::default();
+        let mut odd = vec![NonFinite::default(); self.run.inputs.features.len()];
+        self.accounts.read(unit, &self.columns, |batch, _| {
+            let block = Block::decode(&batch, &self.run.inputs.features, &mut odd)?;
+            let probabilities = self.score(&block, &mut work)?;
+            differences.add(&probabilities.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let id = batch.column(0).clone();
+            sample.write(&self.sample(&id, &block)?)?;
+            scores.write(&self.batch(id, &block, &probabilities)?)?;
+            rows += block.rows as u64;
+            bar.inc(block.rows as u64);
+            Ok(())
+        })?;
+        scores.finish()?;
+        sample.finish()?;
+        Ok((rows, differences))
+    }
+
+    /// Probabilities `[n, C]` of each active teacher.
+    fn score(&self, block: &Block, work: &mut Workspace) -> Result<Vec<Vec<f64>>> {
+        let inputs = self.run.inputs;
+        let matrix = inputs.plan.encode(block);
+        let mut all = Vec::with_capacity(self.active.len());
+        for &k in self.active {
+            let mut out = vec![0.0; block.rows * self.run.pipeline.classes.len()];
+            inputs.teachers[k].score(&inputs.encoders[k], block, &matrix, work, &mut out)?;
+            all.push(out);
+        }
+        Ok(all)
+    }
+
+    fn batch(&self, id: ArrayRef, block: &Block, probabilities: &[Vec<f64>]) -> Result<arrow::array::RecordBatch> {
+        let classes = self.run.pipeline.classes.len();
+        let mut columns = vec![id];
+        for p in probabilities {
+            columns.extend((0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())));
+        }
+        let s = support_of(&self.support, &self.profiled, block);
+        let k = self.active.len();
+        columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
+        part::batch(&self.schema, columns)
+    }
+
+    /// The student's columns of the accounts in the sample.
+    fn sample(&self, id: &ArrayRef, block: &Block) -> Result<arrow::array::RecordBatch> {
+        let hashes = ids::hashes(id)?;
+        let kept: Vec<usize> = (0..block.rows).filter(|i| hashes[*i] <= self.sample_limit).collect();
+        let columns = student_columns(self.student, &self.run.inputs.features, block)?;
+        let arrays = columns.into_iter().map(|c| Arc::new(kept.iter().map(|i| Some(c[*i])).collect::<Float32Array>()) as ArrayRef).collect();
+        part::batch(&self.sample_schema, arrays)
+    }
+}
+
+/// The student's float32 columns of a block: numbers, and levels as their position; null and unknown are NaN.
+pub fn student_columns(student: &[StudentFeature], features: &[Feature], block: &Block) -> Result<Vec<Vec<f32>>> {
+    let mut out = Vec::with_capacity(student.len());
+    for feature in student {
+        let place = features.iter().position(|f| f.name == feature.name);
+        let place = place.ok_or_else(|| Error::bug("a feature of the student is unknown").column(&feature.name))?;
+        out.push(match (&block.columns[place], feature.kind) {
+            (Column::Number(values), Kind::Number) => values.iter().map(|v| *v as f32).collect(),
+            (Column::Category { codes, levels }, Kind::Category) => {
+                let code = |l: &String| feature.levels.iter().position(|v| v == l).map_or(f32::NAN, |i| i as f32);
+                let table: Vec<f32> = levels.iter().map(code).collect();
+                codes.iter().map(|c| if *c == NULL { f32::NAN } else { table[*c as usize] }).collect()
+            }
+            _ => return Err(Error::bug("a feature of the student changed its kind").column(&feature.name)),
+        });
+    }
+    Ok(out)
+}

@@ -1,0 +1,140 @@
+//! One tree, grown leaf by leaf: always the leaf whose split gains most.
+
+use super::bins::Binned;
+use super::histogram::{Found, Histogram, Limits, Sum, children, empty, root};
+use rayon::prelude::*;
+
+/// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in `teacher::trees::ensemble`.
+pub struct Branch {
+    pub found: Found,
+    pub left: i32,
+    pub right: i32,
+}
+
+/// Branch 0 is the root; without branches the tree is the leaf 0.
+pub struct Grown {
+    pub branches: Vec<Branch>,
+    pub values: Vec<f64>,
+}
+
+/// Histograms are reused from tree to tree.
+pub struct Grower<'a> {
+    binned: &'a Binned,
+    categories: Vec<bool>,
+    max_leaves: usize,
+    rows: Vec<u32>,
+    packed: Vec<Sum>,
+    spare: Vec<Histogram>,
+}
+
+struct Leaf {
+    start: usize,
+    end: usize,
+    sum: Sum,
+    best: Option<Found>,
+    histogram: Histogram,
+    /// Where the tree points to this leaf: a branch and whether it is its left child.
+    parent: Option<(usize, bool)>,
+}
+
+impl<'a> Grower<'a> {
+    /// `categories` tells which binned features are categories.
+    pub fn new(binned: &'a Binned, categories: Vec<bool>, max_leaves: usize) -> Self {
+        Grower { binned, categories, max_leaves, rows: Vec::new(), packed: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Grows a tree on all rows, `packed[row]` their gradients, and adds `rate` times each row's leaf to `raw`.
+    pub fn grow(&mut self, packed: &[Sum], limits: &Limits, rate: f64, raw: &mut [f64]) -> Grown {
+        self.rows.clear();
+        self.rows.extend(0..packed.len() as u32);
+        let mut histogram = self.take();
+        let best = root(self.binned, &self.categories, &self.rows, packed, &mut histogram, limits);
+        let sum = packed.iter().copied().sum();
+        let mut leaves = vec![Leaf { start: 0, end: packed.len(), sum, best, histogram, parent: None }];
+        let mut branches: Vec<Branch> = Vec::new();
+        while leaves.len() < self.max_leaves
+            && let Some((at, found)) = pick(&mut leaves)
+        {
+            let node = branches.len();
+            if let Some((above, is_left)) = leaves[at].parent {
+                let child = if is_left { &mut branches[above].left } else { &mut branches[above].right };
+                *child = node as i32;
+            }
+            branches.push(Branch { left: !(at as i32), right: !(leaves.len() as i32), found });
+            let right = self.split(&mut leaves[at], &branches[node].found, node, packed, limits);
+            leaves.push(right);
+        }
+        let values: Vec<f64> = leaves.iter().map(|l| rate * limits.value(l.sum)).collect();
+        for (leaf, value) in leaves.iter().zip(&values) {
+            self.rows[leaf.start..leaf.end].iter().for_each(|&row| raw[row as usize] += value);
+        }
+        self.spare.extend(leaves.into_iter().map(|l| l.histogram));
+        Grown { branches, values }
+    }
+
+    /// Makes `leaf` its own left child and returns the right one.
+    fn split(&mut self, leaf: &mut Leaf, found: &Found, node: usize, packed: &[Sum], limits: &Limits) -> Leaf {
+        let middle = leaf.start + part(&mut self.rows[leaf.start..leaf.end], self.binned, found);
+        let right_sum = leaf.sum - found.left_sum;
+        let left_is_small = middle - leaf.start <= leaf.end - middle;
+        let (small, totals) = if left_is_small {
+            (leaf.start..middle, (found.left_sum, right_sum))
+        } else {
+            (middle..leaf.end, (right_sum, found.left_sum))
+        };
+        let rows = &self.rows[small];
+        self.packed.clear();
+        self.packed.extend(rows.iter().map(|&row| packed[row as usize]));
+        let mut histogram = self.spare.pop().unwrap_or_else(|| empty(self.binned));
+        let (a, b) = children(self.binned, &self.categories, rows, &self.packed, &mut histogram, &mut leaf.histogram, totals, limits);
+        let mut right = Leaf { start: middle, end: leaf.end, sum: right_sum, best: b, histogram, parent: Some((node, false)) };
+        (leaf.end, leaf.sum, leaf.best, leaf.parent) = (middle, found.left_sum, a, Some((node, true)));
+        if left_is_small {
+            std::mem::swap(&mut leaf.histogram, &mut right.histogram);
+        } else {
+            std::mem::swap(&mut leaf.best, &mut right.best);
+        }
+        right
+    }
+
+    fn take(&mut self) -> Histogram {
+        self.spare.pop().unwrap_or_else(|| empty(self.binned))
+    }
+}
+
+/// Takes the best split of all leaves, of equals that of the first leaf.
+fn pick(leaves: &mut [Leaf]) -> Option<(usize, Found)> {
+    let gain = |leaf: &Leaf| leaf.best.as_ref().map(|f| f.gain);
+    let mut best: Option<(usize, f64)> = None;
+    for (at, leaf) in leaves.iter().enumerate() {
+        if let Some(g) = gain(leaf)
+            && best.is_none_or(|(_, b)| g > b)
+        {
+            best = Some((at, g));
+        }
+    }
+    let (at, _) = best?;
+    Some((at, leaves[at].best.take()?))
+}
+
+/// Rows are parted in blocks of this many, side by side.
+const BLOCK: usize = 1 << 14;
+
+/// Moves the rows that go left to the front, both sides in their order; returns their number.
+fn part(rows: &mut [u32], binned: &Binned, found: &Found) -> usize {
+    let (group, lane) = (&binned.groups[found.feature / super::bins::LANES], found.feature % super::bins::LANES);
+    let halves = |block: &[u32]| -> (Vec<u32>, Vec<u32>) { block.iter().partition(|&&row| found.goes_left(group[row as usize][lane])) };
+    let parts: Vec<(Vec<u32>, Vec<u32>)> =
+        if rows.len() > BLOCK { rows.par_chunks(BLOCK).map(halves).collect() } else { vec![halves(rows)] };
+    let middle = parts.iter().map(|(left, _)| left.len()).sum();
+    let (mut to_left, mut to_right) = rows.split_at_mut(middle);
+    for (left, right) in &parts {
+        let (head, rest) = to_left.split_at_mut(left.len());
+        head.copy_from_slice(left);
+        to_left = rest;
+        let (head, rest) = to_right.split_at_mut(right.len());
+        head.copy_from_slice(right);
+        to_right = rest;
+    }
+    middle
+}

@@ -1,0 +1,165 @@
+//! Gradient-boosted histogram trees on the soft cross-entropy, by second-order steps (Friedman 2001; Chen & Guestrin 2016).
+//!
+//! In: a checked sample. Out: a tree ensemble as teachers have it. Two classes need one tree a round, more need one a class.
+//! Columns become at most 256 bins, null with a bin of its own whose side every split learns; levels of a category are ordered by their own
+//! best value in each split. Trees grow leaf by leaf on exact integer sums of rounded gradients (see `histogram`).
+
+mod bins;
+mod grow;
+mod histogram;
+
+use super::logistic::Logistic;
+use super::trees::{TreeStudent, levels_left};
+use super::{Kind, Sample, sigmoid, softmax};
+use crate::error::Result;
+use crate::teacher::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
+use bins::{Binned, Cuts};
+use grow::{Grower, Grown};
+use histogram::{Limits, Scale, Sum};
+use rayon::prelude::*;
+
+/// How the trees are grown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Rounds where trees start from a constant; each adds a tree, or one for each class where there are more than two.
+    pub rounds: usize,
+    /// Rounds where they start from the logistic student.
+    pub rounds_on_start: usize,
+    /// From this many rows on they start from the logistic student: what is additive over many columns costs trees many rounds. With fewer
+    /// rows they get there alone, and predict without a second model.
+    pub start_rows: usize,
+    pub learning_rate: f64,
+    pub max_leaves: usize,
+    /// L2 on a leaf's value, in rows' hessians.
+    pub ridge: f64,
+    /// Least hessian of a leaf.
+    pub min_hessian: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { rounds: 200, rounds_on_start: 100, start_rows: 20_000, learning_rate: 0.2, max_leaves: 31, ridge: 1.0, min_hessian: 1e-3 }
+    }
+}
+
+/// Fits to every row of `sample`, from `start`'s logits or, without, from the mean soft label.
+pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Result<TreeStudent> {
+    sample.check()?;
+    let binned = Binned::new(sample);
+    let mut boosting = Boosting::new(sample, start.as_ref());
+    let categories = binned.columns.iter().map(|&j| matches!(sample.kinds[j], Kind::Category { .. })).collect();
+    let mut grower = Grower::new(&binned, categories, settings.max_leaves);
+    let mut trees: Vec<Tree> = Vec::new();
+    for _ in 0..if start.is_some() { settings.rounds_on_start } else { settings.rounds } {
+        let mut grew = false;
+        for (output, (scale, packed)) in boosting.gradients().into_iter().enumerate() {
+            let limits = Limits { scale, ridge: settings.ridge, min_hessian: settings.min_hessian, min_gain: 1e-9 };
+            let grown = grower.grow(&packed, &limits, settings.learning_rate, &mut boosting.raw[output]);
+            grew |= !grown.branches.is_empty();
+            trees.push(tree(grown, &binned, output));
+        }
+        if !grew {
+            break;
+        }
+    }
+    let outputs = boosting.raw.len();
+    let link = if outputs == 1 { Link::Sigmoid { slope: 1.0 } } else { Link::Softmax };
+    let ensemble = Ensemble { features: sample.columns.len(), outputs, trees, base: boosting.base, scale: 1.0, sum_in_f32: false, link };
+    TreeStudent::new("boosted", sample.kinds.to_vec(), sample.classes, start, ensemble)
+}
+
+/// The state between rounds.
+struct Boosting<'a> {
+    sample: &'a Sample<'a>,
+    base: Vec<f64>,
+    /// The argument of the link so far, [output][row].
+    raw: Vec<Vec<f64>>,
+}
+
+/// Rows are worked on in blocks of this many, so that nothing depends on the number of threads.
+const BLOCK: usize = 1 << 13;
+
+impl<'a> Boosting<'a> {
+    fn new(sample: &'a Sample<'a>, start: Option<&Logistic>) -> Self {
+        let (n, classes) = (sample.rows(), sample.classes);
+        if let Some(start) = start {
+            let mut z = vec![0.0; n * classes];
+            start.logits(sample.columns, &mut z);
+            let raw = match classes {
+                2 => vec![z.chunks_exact(2).map(|z| z[1] - z[0]).collect()],
+                _ => (0..classes).map(|class| z.iter().skip(class).step_by(classes).copied().collect()).collect::<Vec<_>>(),
+            };
+            return Boosting { sample, base: vec![0.0; raw.len()], raw };
+        }
+        let mass: f64 = sample.weights.iter().sum();
+        let share = |class| sample.weights.iter().enumerate().map(|(row, w)| w * sample.target(row, class)).sum::<f64>() / mass;
+        let shares: Vec<f64> = (0..classes).map(share).collect();
+        let base: Vec<f64> = if let [a, b] = shares[..] { vec![(b / a).ln()] } else { shares.iter().map(|s| s.ln()).collect() };
+        let raw = base.iter().map(|b| vec![*b; n]).collect();
+        Boosting { sample, base, raw }
+    }
+
+    /// Probabilities of a row.
+    fn probabilities(&self, row: usize, p: &mut [f64]) {
+        if let [raw] = &self.raw[..] {
+            let q = sigmoid(raw[row]);
+            (p[0], p[1]) = (1.0 - q, q);
+        } else {
+            p.iter_mut().zip(&self.raw).for_each(|(p, raw)| *p = raw[row]);
+            softmax(p);
+        }
+    }
+
+    /// For each output the packed gradients w (p - t) and hessians w p (1 - p) of all rows.
+    fn gradients(&self) -> Vec<(Scale, Vec<Sum>)> {
+        let (n, outputs, classes) = (self.sample.rows(), self.raw.len(), self.sample.classes);
+        let mut g = vec![0.0; n * outputs];
+        let mut h = vec![0.0; n * outputs];
+        g.par_chunks_mut(BLOCK * outputs).zip(h.par_chunks_mut(BLOCK * outputs)).enumerate().for_each(|(block, (g, h))| {
+            let mut p = vec![0.0; classes];
+            for (i, (g, h)) in g.chunks_exact_mut(outputs).zip(h.chunks_exact_mut(outputs)).enumerate() {
+                let row = block * BLOCK + i;
+                self.probabilities(row, &mut p);
+                for output in 0..outputs {
+                    let class = output + classes - outputs;
+                    g[output] = self.sample.weights[row] * (p[class] - self.sample.target(row, class));
+                    h[output] = self.sample.weights[row] * p[class] * (1.0 - p[class]);
+                }
+            }
+        });
+        (0..outputs).into_par_iter().map(|output| {
+            let of = |v: &[f64]| v.iter().skip(output).step_by(outputs).copied().collect::<Vec<f64>>();
+            let (g, h) = (of(&g), of(&h));
+            let scale = Scale::new(&g, &h);
+            (scale, g.iter().zip(&h).map(|(g, h)| scale.pack(*g, *h)).collect())
+        }).collect()
+    }
+}
+
+/// The neutral form of a grown tree: bins become thresholds and level sets again.
+fn tree(grown: Grown, binned: &Binned, output: usize) -> Tree {
+    let split = |b: &grow::Branch| {
+        let found = &b.found;
+        Split {
+            feature: binned.columns[found.feature] as u32,
+            rule: rule(&binned.cuts[found.feature], found),
+            missing: Missing::Nan,
+            missing_left: found.goes_left(0),
+            left: b.left,
+            right: b.right,
+        }
+    };
+    Tree { splits: grown.branches.iter().map(split).collect(), leaves: grown.values, width: 1, output }
+}
+
+/// The last bin on the left is a threshold (beyond the last one, every number goes left); levels are a set, and one that
+/// no row had goes with null.
+fn rule(cuts: &Cuts, found: &histogram::Found) -> Rule {
+    match cuts {
+        Cuts::Number(thresholds) => {
+            let last = (1..cuts.bins()).rev().find(|&bin| found.goes_left(bin as u8)).unwrap_or(0);
+            Rule::LessOrEqual(f64::from(thresholds.get(last.wrapping_sub(1)).copied().unwrap_or(f32::MAX)))
+        }
+        Cuts::Category(bin) => levels_left((0..bin.len()).filter(|&level| found.goes_left(bin[level]))),
+    }
+}

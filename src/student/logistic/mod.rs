@@ -1,0 +1,90 @@
+//! Multinomial logistic regression on soft labels: the exact weighted cross-entropy with L2, to convergence.
+//!
+//! In: a checked sample. A number is centred and scaled, null takes the mean and, where training rows have nulls, a weight of its own;
+//! a category has a weight for each of its heaviest levels, and all others, with null, have none. Out: one linear function a
+//! class (for two classes: of the second), then softmax. linfa's own logistic regression takes hard labels and no weights; what that costs
+//! is measured beside this one (see [`sampled`](super::sampled)).
+
+pub(super) mod design;
+mod linear;
+mod objective;
+mod solver;
+mod traits;
+
+pub use linear::{Logistic, Term};
+pub use traits::{Model, Params};
+
+use super::Sample;
+use crate::error::{Error, Result};
+use design::Design;
+use objective::Objective;
+
+/// Levels of a category that have a weight.
+pub const MAX_LEVELS: usize = 40;
+/// Candidates for the L2 penalty lambda / 2 |w|^2 on the sum of the rows' cross-entropies.
+const PENALTIES: [f64; 4] = [100.0, 10.0, 1.0, 0.1];
+/// The penalty where there are too few rows to choose it.
+const FALLBACK: f64 = 1.0;
+const MIN_CHOSEN: usize = 50;
+/// The penalty is chosen, and the solver warmed up, on at most this many rows, evenly spread.
+const WARM_ROWS: usize = 20_000;
+
+/// Fits to every row of `sample`; the penalty is the one with the lowest loss on every fifth of some rows.
+///
+/// "did not converge" (65) where the solver stops short, or where it returns no weights although the soft labels vary with a column.
+pub fn fit(sample: &Sample) -> Result<Logistic> {
+    sample.check()?;
+    let design = Design::new(sample);
+    let n = sample.rows();
+    let few = n.min(WARM_ROWS);
+    let rows: Vec<u32> = (0..few).map(|i| ((2 * i + 1) * n / (2 * few)) as u32).collect();
+    let (penalty, start) = choose(&design, sample, &rows)?;
+    let warm = Objective::new(&design, sample, Some(&rows), penalty);
+    let mut start = solver::minimise(&warm, start)?;
+    if few < n {
+        let all = Objective::new(&design, sample, None, penalty);
+        start = solver::minimise_from(&all, start, &warm)?;
+    }
+    let model = design.model(sample, &start)?;
+    refuse_zero(&design, sample, &start, &rows)?;
+    Ok(model)
+}
+
+/// The penalty, and the solution found with it on four fifths of `rows`.
+fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> Result<(f64, Vec<f64>)> {
+    let zero = vec![0.0; design.width() * design.outputs(sample.classes)];
+    if rows.len() < MIN_CHOSEN {
+        return Ok((FALLBACK, zero));
+    }
+    let judges: Vec<u32> = rows.iter().copied().step_by(5).collect();
+    let train: Vec<u32> = rows.iter().copied().enumerate().filter(|(i, _)| i % 5 != 0).map(|(_, r)| r).collect();
+    let mass = |rows: &[u32]| rows.iter().map(|&r| sample.weights[r as usize]).sum::<f64>();
+    if mass(&judges) <= 0.0 || mass(&train) <= 0.0 {
+        return Ok((FALLBACK, zero));
+    }
+    let mut best: Option<(f64, f64, Vec<f64>)> = None;
+    let mut start = zero;
+    for penalty in PENALTIES {
+        start = solver::minimise(&Objective::new(design, sample, Some(&train), penalty), start)?;
+        let loss = Objective::new(design, sample, Some(&judges), 0.0).loss(&start);
+        if best.as_ref().is_none_or(|(b, ..)| loss < *b) {
+            best = Some((loss, penalty, start.clone()));
+        }
+    }
+    best.map(|(_, penalty, start)| (penalty, start)).ok_or_else(|| Error::bug("no penalty was tried"))
+}
+
+/// A zero model is right only where no column tells anything about the soft labels.
+fn refuse_zero(design: &Design, sample: &Sample, solution: &[f64], rows: &[u32]) -> Result<()> {
+    let width = design.width();
+    let weights = |v: &[f64]| v.chunks(width).flat_map(|c| c[1..].to_vec()).fold(0.0, |m: f64, w| m.max(w.abs()));
+    if weights(solution) > 0.0 || width == 1 {
+        return Ok(());
+    }
+    let mut gradient = vec![0.0; solution.len()];
+    Objective::new(design, sample, Some(rows), 0.0).evaluate(solution, &mut gradient);
+    if weights(&gradient) > 1e-3 {
+        return Err(Error::data("the logistic student did not converge: all its weights are zero"));
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The student: a function from an account's columns to class probabilities, fitted to *soft* labels.
+//!
+//! In: columns of float32, NaN for null (a category is its position in its level list, unknown or null = NaN, as a teacher
+//! with `encode = "code"` sees it), a soft label for each row, and a weight for each row. Out: a [`Student`], which predicts,
+//! is saved as JSON with bit-equal predictions after a round trip, and is exported as ONNX.
+//!
+//! | family | what it is | where it is best |
+//! |---|---|---|
+//! | [`Family::Logistic`] | multinomial logistic regression on the exact soft cross-entropy | teachers that are log-linear themselves |
+//! | [`Family::Boosted`] | gradient-boosted histogram trees on the soft cross-entropy | nearly everywhere |
+//! | [`Family::Forest`] | smartcore's extra trees on probabilities | a second opinion |
+//! | [`Family::Auto`] | the one with the lowest log-loss on held-out accounts, ties to the smaller | the default |
+//!
+//! Every family is deterministic: the same rows and seed give the same bits, whatever the number of threads.
+
+pub mod boosted;
+mod fidelity;
+mod forest;
+pub mod logistic;
+mod sample;
+pub mod sampled;
+mod saved;
+mod trees;
+
+pub use fidelity::{Fidelity, fidelity};
+pub use sample::{Kind, Sample};
+pub use saved::{from_json, to_json};
+
+use crate::error::{Error, Result};
+use logistic::Logistic;
+
+/// A fitted model. Rows do not influence each other: any subset of rows gets the same bits.
+pub trait Student: Send + Sync {
+    /// `logistic`, `boosted` or `forest`.
+    fn family(&self) -> &'static str;
+
+    /// Number of classes C.
+    fn classes(&self) -> usize;
+
+    /// What each column must be.
+    fn kinds(&self) -> &[Kind];
+
+    /// Writes the probabilities, row-major [n, C], of the n rows of `columns`. They are finite, not negative and sum to 1,
+    /// whatever stands in the columns; an infinite number, or a code that is no level, counts as null.
+    ///
+    /// Columns must be as many as [`kinds`](Student::kinds), each with n values, and `out` n * C long; if not, `out` is NaN throughout.
+    fn predict(&self, columns: &[&[f32]], out: &mut [f64]);
+
+    /// The serialisable form.
+    fn saved(&self) -> saved::Saved;
+}
+
+/// Which model to fit; see the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    Auto,
+    Logistic,
+    Boosted,
+    Forest,
+}
+
+impl Family {
+    /// The families that are fitted, smallest model first.
+    pub const ALL: [Family; 3] = [Family::Logistic, Family::Boosted, Family::Forest];
+
+    /// The name in the pipeline file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Auto => "auto",
+            Family::Logistic => "logistic",
+            Family::Boosted => "boosted",
+            Family::Forest => "forest",
+        }
+    }
+
+    /// The family of that name; an unknown one is a configuration error.
+    pub fn parse(name: &str) -> Result<Family> {
+        [Family::Auto, Family::Logistic, Family::Boosted, Family::Forest]
+            .into_iter()
+            .find(|f| f.name() == name)
+            .ok_or_else(|| Error::config("unknown student family").value(name).hint("auto, logistic, boosted or forest"))
+    }
+}
+
+/// What can be set; the defaults were chosen by measurement (see [`boosted`]).
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub boosted: boosted::Settings,
+    pub forest: forest::Settings,
+}
+
+/// One family's result on the held-out accounts.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    pub family: &'static str,
+    /// Or why it could not be fitted.
+    pub fidelity: std::result::Result<Fidelity, String>,
+}
+
+/// What [`fit`] found.
+pub struct Fitted {
+    pub student: Box<dyn Student>,
+    /// Of that student on the held-out accounts.
+    pub fidelity: Fidelity,
+    /// Every family that was fitted, smallest first.
+    pub tried: Vec<Tried>,
+}
+
+/// Log-losses on held-out accounts closer than this (nats) are a tie, which the smaller family wins.
+const TIE: f64 = 1e-5;
+
+/// A mean KL (nats) on held-out accounts above which [`Family::Auto`] asks the forest, too: it is slow, and was never the best where
+/// another family keeps the soft labels this well.
+const GOOD: f64 = 0.01;
+
+/// Fits `family` to `train` and measures it on `held_out`, which must be other accounts with the same columns.
+///
+/// [`Family::Auto`] keeps the family with the lowest log-loss on `held_out`; one that cannot be fitted is left out, and its error is
+/// returned only where no family can. `seed` fixes every random choice.
+pub fn fit(family: Family, train: &Sample, held_out: &Sample, seed: u64, settings: &Settings) -> Result<Fitted> {
+    train.check()?;
+    held_out.check()?;
+    if train.kinds != held_out.kinds || train.classes != held_out.classes {
+        return Err(Error::bug("training and held-out accounts have different columns or classes"));
+    }
+    let families: &[Family] = if family == Family::Auto { &Family::ALL } else { &[family] };
+    let mut best: Option<(Box<dyn Student>, Fidelity)> = None;
+    let (mut tried, mut first_error, mut linear) = (Vec::new(), None, None);
+    for &family in families {
+        if family == Family::Forest && families.len() > 1 && best.as_ref().is_some_and(|(_, b)| b.kl <= GOOD) {
+            continue;
+        }
+        let name = family.name();
+        match fit_after(family, &mut linear, train, seed, settings) {
+            Ok(student) => {
+                let measured = fidelity(student.as_ref(), held_out);
+                tried.push(Tried { family: name, fidelity: Ok(measured) });
+                if best.as_ref().is_none_or(|(_, b)| measured.log_loss < b.log_loss - TIE) {
+                    best = Some((student, measured));
+                }
+            }
+            Err(error) => {
+                tried.push(Tried { family: name, fidelity: Err(error.to_string()) });
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match (best, first_error) {
+        (Some((student, fidelity)), _) => Ok(Fitted { student, fidelity, tried }),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::bug("no family of students was tried")),
+    }
+}
+
+/// Fits one family to all rows of `train`; [`Family::Auto`] needs [`fit`].
+pub fn fit_one(family: Family, train: &Sample, seed: u64, settings: &Settings) -> Result<Box<dyn Student>> {
+    train.check()?;
+    fit_after(family, &mut None, train, seed, settings)
+}
+
+/// [`fit_one`], which keeps the logistic student in `linear` and starts the boosted one from it, so that it is fitted once.
+fn fit_after(family: Family, linear: &mut Option<Logistic>, train: &Sample, seed: u64, settings: &Settings) -> Result<Box<dyn Student>> {
+    Ok(match family {
+        Family::Logistic => Box::new(linear.insert(logistic::fit(train)?).clone()),
+        Family::Boosted => {
+            let large = train.rows() >= settings.boosted.start_rows;
+            // trees can do without a start
+            let start = large.then(|| linear.take().or_else(|| logistic::fit(train).ok())).flatten();
+            Box::new(boosted::fit(train, start, &settings.boosted)?)
+        }
+        Family::Forest => Box::new(forest::fit(train, seed, &settings.forest)?),
+        Family::Auto => return Err(Error::bug("auto needs held-out accounts")),
+    })
+}
+
+/// A well-mixed 64-bit number for each (seed, index): the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
+pub(crate) fn mix(seed: u64, index: u64) -> u64 {
+    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Replaces the logits of one row by their softmax.
+pub(crate) fn softmax(row: &mut [f64]) {
+    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for v in row.iter_mut() {
+        *v = (*v - top).exp();
+        sum += *v;
+    }
+    row.iter_mut().for_each(|v| *v /= sum);
+}
+
+/// 1 / (1 + e^-z), without overflow.
+pub(crate) fn sigmoid(z: f64) -> f64 {
+    if z >= 0.0 {
+        1.0 / (1.0 + (-z).exp())
+    } else {
+        let e = z.exp();
+        e / (1.0 + e)
+    }
+}
+
+#[cfg(test)]
+mod tests;

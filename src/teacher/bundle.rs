@@ -1,0 +1,214 @@
+//! A teacher bundle: a directory with `teacher.toml`, the model file and, mostly, its labelled history.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::lake::column::Kind;
+
+/// The largest model file that is read, in bytes.
+pub const LARGEST_MODEL: u64 = 1 << 30;
+/// The largest `teacher.toml`, in bytes.
+const LARGEST_TOML: u64 = 64 << 20;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    pub name: String,
+    #[serde(default)]
+    pub scenario: String,
+    pub model: ModelFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    pub training: Training,
+    pub features: Vec<FeatureSpec>,
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    pub file: String,
+    pub format: Format,
+    /// Names of the model's outputs, in their order.
+    pub classes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Lightgbm,
+    Xgboost,
+    Onnx,
+    Coldstart,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    pub rows: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// One input of the model, or several for `one_hot`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSpec {
+    pub name: String,
+    pub kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encode: Option<Encode>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<MissingValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encode {
+    Code,
+    OneHot,
+    Text,
+}
+
+/// What stands for null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MissingValue {
+    Number(f64),
+    Text(String),
+}
+
+impl Bundle {
+    /// Reads and checks `teacher.toml`. A missing bundle is 66, everything wrong in it 65.
+    pub fn read(folder: &Path) -> Result<Bundle> {
+        let path = folder.join("teacher.toml");
+        let meta = std::fs::metadata(&path).map_err(|e| Error::io(&e, "cannot open the teacher's bundle", &path))?;
+        if !meta.is_file() || meta.len() > LARGEST_TOML {
+            return Err(Error::data("not a teacher.toml").file(&path).value(format!("{} bytes", meta.len())));
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&e, "cannot read the teacher's bundle", &path))?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::data("teacher.toml is not UTF-8 text").file(&path))?;
+        let de = toml::Deserializer::parse(&text).map_err(|e| Error::data(format!("not valid TOML: {}", e.message())).file(&path))?;
+        let mut bundle: Bundle = serde_path_to_error::deserialize(de)
+            .map_err(|e| Error::data(e.inner().message().to_string()).with("key", e.path().to_string()).file(&path))?;
+        bundle.folder = folder.to_path_buf();
+        bundle.check().map_err(|e| e.file(&path))?;
+        Ok(bundle)
+    }
+
+    pub fn model_path(&self) -> PathBuf {
+        self.folder.join(&self.model.file)
+    }
+
+    /// Where the labelled accounts lie, if they may be seen.
+    pub fn history_path(&self) -> Option<PathBuf> {
+        self.history.as_ref()?.accounts.as_ref().map(|a| self.folder.join(a))
+    }
+
+    /// Columns of the float32 matrix that the features make.
+    pub fn matrix_width(&self) -> usize {
+        self.features.iter().map(|f| if f.encode == Some(Encode::OneHot) { f.values.len() } else { 1 }).sum()
+    }
+
+    /// Every file that decides what the teacher says, relative to its folder.
+    pub fn files(&self) -> Vec<String> {
+        let history = self.history.iter().flat_map(|h| [h.accounts.clone(), h.profile.clone()]).flatten();
+        ["teacher.toml".to_string(), self.model.file.clone()].into_iter().chain(history).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |key: &'static str, value: &str, why: &str| Err(Error::data(why).with("key", key).value(value));
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+        if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(plain) {
+            return refuse("name", &self.name, "a teacher's name is 1 to 100 of a-z, 0-9, - and _");
+        }
+        if self.model.classes.len() < 2 || self.model.classes.iter().enumerate().any(|(i, c)| self.model.classes[..i].contains(c)) {
+            return refuse("model.classes", &format!("{:?}", self.model.classes), "a model needs two or more classes with names of their own");
+        }
+        for file in self.files() {
+            stays_inside(&self.folder, &file)?;
+        }
+        if self.features.is_empty() || self.matrix_width() > 100_000 {
+            return refuse("features", &self.matrix_width().to_string(), "between 1 and 100,000 model inputs are needed");
+        }
+        let mut names = hashbrown::HashSet::new();
+        for feature in &self.features {
+            if !names.insert(feature.name.as_str()) {
+                return refuse("features.name", &feature.name, "this feature stands twice");
+            }
+            feature.check(self.model.format)?;
+        }
+        match &self.history {
+            Some(h) if h.accounts.is_some() && h.label.is_none() => refuse("history.label", "", "a history needs the name of its label column"),
+            Some(h) if h.accounts.is_some() == h.profile.is_some() => refuse("history", "", "a history is either `accounts` or a `profile`"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FeatureSpec {
+    fn check(&self, format: Format) -> Result<()> {
+        let refuse = |why: &str| Err(Error::data(why).with("key", "features").column(&self.name));
+        match (self.kind, self.encode) {
+            (Kind::Number, Some(_)) => return refuse("a number takes no `encode`"),
+            (Kind::Category, None) => return refuse("a category needs `encode`: code, one_hot or text"),
+            (Kind::Category, Some(Encode::Text)) if format != Format::Onnx => return refuse("`encode = \"text\"` is for ONNX models only"),
+            (Kind::Category, Some(Encode::Code | Encode::OneHot)) if self.values.is_empty() => return refuse("`values` is missing"),
+            _ => {}
+        }
+        let mut seen = hashbrown::HashSet::new();
+        if let Some(twice) = self.values.iter().find(|v| !seen.insert(v.as_str())) {
+            return Err(Error::data("a value stands twice").with("key", "features.values").column(&self.name).value(twice));
+        }
+        match (&self.missing, self.kind) {
+            (Some(MissingValue::Number(v)), Kind::Number) if v.is_finite() => Ok(()),
+            (None, _) | (Some(MissingValue::Text(_)), Kind::Category) => Ok(()),
+            _ => refuse("`missing` is a finite number for a number and a text for a category"),
+        }
+    }
+}
+
+/// A bundle's paths name regular files inside it, symlinks resolved.
+fn stays_inside(folder: &Path, file: &str) -> Result<()> {
+    let refuse = |why: &str| Error::data(why).with("path", file.chars().take(200).collect::<String>());
+    let path = Path::new(file);
+    if file.is_empty() || file.len() > 1000 || file.contains('\0') || !path.components().all(|c| matches!(c, Component::Normal(_))) {
+        return Err(refuse("a bundle's path must lead to a file inside the bundle"));
+    }
+    let full = folder.join(path);
+    let (Ok(real), Ok(root)) = (full.canonicalize(), folder.canonicalize()) else {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(Error::io(&missing, "a file that the bundle names cannot be opened", &full));
+    };
+    match real.starts_with(&root) {
+        true => Ok(()),
+        false => Err(refuse("a symlink leads out of the bundle")),
+    }
+}
+
+/// A model file's bytes, of bounded size.
+pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open the model", path))?;
+    if !meta.is_file() || meta.len() > LARGEST_MODEL {
+        return Err(Error::data("the model is no regular file, or larger than 1 GiB").file(path).value(format!("{} bytes", meta.len())));
+    }
+    std::fs::read(path).map_err(|e| Error::io(&e, "cannot read the model", path))
+}

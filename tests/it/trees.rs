@@ -1,0 +1,131 @@
+//! The tree engine against the libraries that trained the models: every case of `fixtures/trees/cases` (or of the folder that
+//! COLDSTART_TREE_CASES names, for the long run that `make_cases.py` describes).
+
+use std::path::{Path, PathBuf};
+
+use coldstart::teacher::trees::engine::{Engine, Scratch};
+use coldstart::teacher::trees::ensemble::Ensemble;
+use coldstart::teacher::trees::{lightgbm, xgboost};
+
+/// A model file, rows column by column, and the probabilities that its library gives, row-major.
+struct Case {
+    name: String,
+    model: Vec<u8>,
+    columns: Vec<Vec<f32>>,
+    expected: Vec<f64>,
+}
+
+impl Case {
+    fn read(rows: &Path) -> Case {
+        let model = ["txt", "json", "ubj"]
+            .map(|ending| rows.with_extension(ending))
+            .into_iter()
+            .find(|path| path.exists())
+            .expect("a model beside the rows");
+        let bytes = std::fs::read(rows).expect("readable rows");
+        let word = |at: usize| u32::from_le_bytes(bytes[4 * at..4 * at + 4].try_into().expect("four bytes"));
+        let (count, features) = (word(0) as usize, word(1) as usize);
+        let columns = (0..features).map(|f| (0..count).map(|r| f32::from_bits(word(3 + r * features + f))).collect()).collect();
+        let expected = bytes[12 + 4 * count * features..].as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        Case { name: rows.display().to_string(), model: std::fs::read(model).expect("readable model"), columns, expected }
+    }
+
+    fn parse(&self) -> Ensemble {
+        let parsed = if self.model.starts_with(b"tree") { lightgbm::parse(&self.model) } else { xgboost::parse(&self.model) };
+        parsed.unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// LightGBM's float64 must be met but for the last bits of `exp`; XGBoost ends in float32.
+    fn tolerance(&self) -> f64 {
+        if self.model.starts_with(b"tree") { 1e-14 } else { 2e-7 }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let folder = std::env::var_os("COLDSTART_TREE_CASES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trees/cases"), PathBuf::from);
+    let entries = std::fs::read_dir(folder).expect("the folder of cases").map(|entry| entry.expect("an entry").path());
+    let mut rows: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "rows")).collect();
+    rows.sort();
+    assert!(!rows.is_empty());
+    rows.iter().map(|path| Case::read(path)).collect()
+}
+
+fn predict(engine: &Engine, columns: &[Vec<f32>]) -> Vec<f64> {
+    let rows = columns.first().map_or(0, Vec::len);
+    let mut out = vec![f64::NAN; rows * engine.classes()];
+    let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
+    engine.predict(&columns, &mut out, &mut Scratch::default());
+    out
+}
+
+#[test]
+fn probabilities_are_those_of_the_library() {
+    for case in cases() {
+        let engine = Engine::new(&case.parse()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let found = predict(&engine, &case.columns);
+        assert_eq!(found.len(), case.expected.len(), "{}", case.name);
+        for (at, (p, expected)) in found.iter().zip(&case.expected).enumerate() {
+            let row: Vec<f32> = case.columns.iter().map(|c| c[at / engine.classes()]).collect();
+            assert!(
+                (p - expected).abs() <= case.tolerance(),
+                "{}: row {} is {p}, expected {expected}: {row:?}",
+                case.name,
+                at / engine.classes()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_engine_gives_the_bits_of_the_definition() {
+    for case in cases() {
+        let model = case.parse();
+        let engine = Engine::new(&model).unwrap();
+        let found = predict(&engine, &case.columns);
+        let mut expected = vec![0.0; engine.classes()];
+        for (r, p) in found.chunks_exact(engine.classes()).enumerate() {
+            let row: Vec<f32> = case.columns.iter().map(|c| c[r]).collect();
+            model.predict_row(&row, &mut expected);
+            assert_eq!(p, expected, "{}: {row:?}", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_row_scores_alike_in_any_block() {
+    let mut scratch = Scratch::default();
+    for case in cases() {
+        let engine = Engine::new(&case.parse()).unwrap();
+        let rows: Vec<Vec<f32>> = case.columns.iter().map(|c| c.iter().cycle().take(1100).copied().collect()).collect();
+        let whole = predict(&engine, &rows);
+        for range in [0..1, 3..64, 500..1013, 511..513] {
+            let part: Vec<&[f32]> = rows.iter().map(|c| &c[range.clone()]).collect();
+            let mut out = vec![0.0; range.len() * engine.classes()];
+            engine.predict(&part, &mut out, &mut scratch);
+            assert_eq!(out, whole[range.start * engine.classes()..range.end * engine.classes()], "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn damaged_models_end_in_an_error_or_a_sound_model() {
+    for case in cases() {
+        let parse = |bytes: &[u8]| if bytes.starts_with(b"tree") { lightgbm::parse(bytes) } else { xgboost::parse(bytes) };
+        for part in 1..40 {
+            let cut = case.model.len() * part / 40;
+            assert!(parse(&case.model[..cut]).is_err(), "{} cut at {cut}", case.name);
+        }
+        // whatever a flipped byte means, it is refused or scored without a fault
+        for turn in 0..60usize {
+            let mut bytes = case.model.clone();
+            let at = turn.wrapping_mul(2_654_435_761) % bytes.len();
+            bytes[at] = bytes[at].wrapping_add(1 + turn as u8 % 7);
+            if let Ok(engine) = parse(&bytes).and_then(|model| Engine::new(&model))
+                && engine.features() == case.columns.len()
+            {
+                predict(&engine, &case.columns);
+            }
+        }
+    }
+}
