@@ -5,8 +5,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-DATE ?= 2026-01-01
-PIPELINE ?= pipelines/demo.toml
+DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
@@ -41,11 +40,11 @@ lake: ## writes the embedded lake that the demo runs on
 
 demo: setup build lake ## the whole job on the embedded lake: makes it, runs it, shows what came out
 	rm -rf $(DEMO)/out
-	$(COLDSTART) run pipelines/demo.toml --date $(DATE)
-	@.venv/bin/python fixtures/show.py $(DEMO)/out $(DATE)
+	$(COLDSTART) run pipelines/demo.toml --date $(DEMO_DATE)
+	@.venv/bin/python fixtures/show.py $(DEMO)/out $(DEMO_DATE)
 
 run: setup build ## the whole job on your pipeline: make run PIPELINE=my.toml DATE=2026-01-01
-	$(COLDSTART) run $(PIPELINE) --date $(DATE)
+	$(COLDSTART) run $(or $(PIPELINE),$(error make run needs PIPELINE=FILE)) --date $(or $(DATE),$(error make run needs DATE=YYYY-MM-DD))
 
 test: setup ## all tests
 	cargo test --release --locked
@@ -65,9 +64,9 @@ $(ACCOUNTS): | target/bench/venv/.done
 	target/bench/venv/bin/python fixtures/bench/workload.py $@.half --rows 1000000
 	mv $@.half $@
 
-bench-trees: target/bench/venv/.done $(ACCOUNTS) ## rows per second of tree teachers beside LightGBM, XGBoost and ONNX Runtime
+bench-trees: target/bench/venv/.done ## rows per second of tree teachers beside LightGBM, XGBoost and ONNX Runtime
 	cargo build --release --locked --example score_trees
-	target/bench/venv/bin/python fixtures/bench/trees.py $(ACCOUNTS) --bin target/release/examples/score_trees
+	target/bench/venv/bin/python fixtures/bench/trees.py --ours target/release/examples/score_trees --work target/bench/trees
 
 bench-student: target/bench/venv/.done $(ACCOUNTS) ## time and fidelity of the student beside scikit-learn
 	cargo build --release --locked --example fit_student

@@ -14,6 +14,7 @@ use crate::run::cancel;
 use crate::run::events::{Format, Log};
 use crate::run::inputs::Inputs;
 use crate::run::job::{self, Job, Stage};
+use crate::stages;
 
 /// From the classifiers of related scenarios to the classifier of a new one, without a single label.
 #[derive(Parser)]
@@ -38,6 +39,17 @@ enum Command {
         pipeline: PathBuf,
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
+    },
+    /// Sketches a scenario for sharing: what a teacher's owner ships where the accounts may not leave.
+    Profile {
+        /// The scenario's accounts: a Parquet file, a glob or a directory.
+        accounts: PathBuf,
+        /// A column that is no feature (the id, the label); may be repeated.
+        #[arg(long = "leave-out", value_name = "COLUMN")]
+        leave_out: Vec<String>,
+        /// Where the sketch is written.
+        #[arg(short, long)]
+        output: PathBuf,
     },
     /// Runs one stage; the stages before it must have finished.
     Stage {
@@ -95,6 +107,7 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
     match &cli.command {
         Command::Run(args) => run(args, None, log),
         Command::Stage { name, run: args } => run(args, Some(*name), log),
+        Command::Profile { accounts, leave_out, output } => stages::sketch_file::write(accounts, leave_out, output),
         Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
     }
 }
@@ -132,7 +145,7 @@ fn check(pipeline: &Pipeline) -> Result<Value> {
 fn run_name(command: &Command) -> String {
     match command {
         Command::Run(args) | Command::Stage { run: args, .. } => format!("{}@{}", args.pipeline.display(), args.date),
-        Command::Check { pipeline, .. } => pipeline.display().to_string(),
+        Command::Check { pipeline: place, .. } | Command::Profile { accounts: place, .. } => place.display().to_string(),
     }
 }
 

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// Fewer labels than this are not used.
 pub const LEAST_LABELS: usize = 20;
+/// Least share of a class that is asked for.
+pub const LEAST_SHARE: f64 = 1e-4;
 /// Ridge of the constants from labels, for each class.
 const LABEL_RIDGE: f64 = 12.0;
 const SHARE_RIDGE: f64 = 2e-9;
@@ -43,7 +45,7 @@ pub fn wanted_shares(mean: &[f64], given: &[ShareRange]) -> Vec<f64> {
     let taken: f64 = (0..mean.len()).filter(|c| named(*c)).map(|c| share[c]).sum();
     let left: f64 = (0..mean.len()).filter(|c| !named(*c)).map(|c| mean[c]).sum();
     (0..mean.len()).filter(|c| !named(*c)).for_each(|c| share[c] *= (1.0 - taken) / left.max(1e-12));
-    share.iter_mut().for_each(|s| *s = s.clamp(1e-4, 1.0));
+    share.iter_mut().for_each(|s| *s = s.clamp(LEAST_SHARE, 1.0));
     let sum: f64 = share.iter().sum();
     share.iter().map(|s| s / sum).collect()
 }
@@ -163,6 +165,17 @@ impl ShareShift {
     pub fn constants(&self) -> &[f64] {
         self.best.as_ref().map_or(&self.at, |(at, _)| at)
     }
+}
+
+/// The constants `[C]` that bring the mean of p over rows in memory, logarithms `z` `[n, C]`, to `shares`.
+pub fn shift_to_shares(z: &[f64], shares: &[f64]) -> Vec<f64> {
+    let mut search = ShareShift::new(shares.to_vec());
+    while !search.done() {
+        let mut sums = search.sums();
+        z.chunks_exact(shares.len()).for_each(|row| sums.add(row));
+        search.update(&sums);
+    }
+    search.constants().to_vec()
 }
 
 /// Constants `[C]` from labelled rows: logarithms of probabilities `z` `[n, C]`, cross-entropy + 6 sum_c b_c^2. Fewer than 20 labels are an error.

@@ -4,9 +4,11 @@
 //! and through them theta, differ: without a target the edges come from the histories alone, and the target is counted on them later. Cross-loss,
 //! calibrations and slopes never depend on a target.
 
+use super::alignment::{Sample, aligned, aligned_gate_share};
+use super::base_rate::{ShareRange, wanted_shares};
 use super::calibrate::Calibration;
 use super::distance::{Distances, between_histories};
-use super::fuse::{Blend, TRAINED_SHARE, UNTRAINED_SHARE};
+use super::fuse::{Blend, Fuser, gate_share};
 use super::gate::Theta;
 use super::profiles::Profiles;
 use super::rehearsal::{Rehearsal, rehearse};
@@ -39,6 +41,8 @@ pub struct Calculator {
     pub log_rows: Vec<f64>,
     pub calibrations: Vec<Calibration>,
     pub theta: Theta,
+    /// theta for aligned teachers.
+    pub theta_aligned: Theta,
     /// False where theta is theta0: fewer than three teachers, or no labelled history.
     pub trained: bool,
     pub judgement: Judgement,
@@ -67,6 +71,7 @@ impl Calculator {
             log_rows: world.log_rows.clone(),
             calibrations: world.calibrations.clone(),
             theta: training.theta,
+            theta_aligned: training.aligned,
             trained: !training.pseudo_targets.is_empty(),
             judgement: Judgement::new(world, &all),
             without,
@@ -99,9 +104,9 @@ impl Calculator {
         }
     }
 
-    /// The gate's share of the default.
-    pub fn gate_share(&self) -> f64 {
-        if self.trained { TRAINED_SHARE } else { UNTRAINED_SHARE }
+    /// Moves the teachers of a fuser to one level of class shares, see [`aligned`]; `ranges` are the class shares that the user named, if any.
+    pub fn align(&self, reference: &Fuser, sample: Sample, ranges: &[ShareRange]) -> Fuser {
+        aligned(reference, sample, self.theta_aligned, aligned_gate_share(self.trained), |mean| wanted_shares(mean, ranges))
     }
 
     /// The blend of all teachers for a target at these distances.
@@ -120,6 +125,6 @@ impl Calculator {
         let own: Vec<&Calibration> = set.iter().map(|&k| &self.calibrations[k]).collect();
         let log_rows = set.iter().map(|&k| self.log_rows[k]).collect();
         let js = super::distance::weights(&set.iter().map(|&k| distances.js[k]).collect::<Vec<_>>());
-        Blend::new(&own, judgement, log_rows, self.theta, self.gate_share(), js)
+        Blend::new(&own, judgement, log_rows, self.theta, gate_share(self.trained), js)
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Blend`] is fixed before the target is read. One pass over the target's scores gives the mean of the calibrated ones ([`Blend::add`], exact), which the
 //! share term of step 7 needs; with it the blend becomes a [`Fuser`], whose [`Fuser::row`] is a pure function of a row.
 
+use super::alignment::{Alignment, align, plain_pool};
 use super::calibrate::Calibration;
 use super::gate::{EVIDENCE, Parts, Theta, evidence, mix};
 use super::simplex::{CALIBRATED_FLOOR, RAW_FLOOR, first_largest, floor, softmax, steep_floor};
@@ -11,9 +12,10 @@ use super::train::share_term;
 use super::world::Judgement;
 use crate::error::{Error, Result};
 
-/// The gate's share of the default where it was trained, and where it was not.
-pub const TRAINED_SHARE: f64 = 0.5;
-pub const UNTRAINED_SHARE: f64 = 0.25;
+/// The gate's share of the default where it was trained, and where it was not (step 12).
+pub fn gate_share(trained: bool) -> f64 {
+    if trained { 0.5 } else { 0.25 }
+}
 
 /// Everything that makes soft labels but the target's own mean.
 #[derive(Debug, Clone)]
@@ -99,15 +101,16 @@ pub struct Fuser {
     blend: Blend,
     relative: Vec<f64>,
     d: Vec<f64>,
+    alignment: Option<Alignment>,
     constants: Vec<f64>,
 }
 
 /// A soft label and what explains it; reused from row to row.
 #[derive(Debug, Clone)]
 pub struct Fused {
-    /// The published label `[C]`: the default, moved to the base rate.
+    /// The published label `[C]`: the default or the aligned pool, moved to the base rate.
     pub label: Vec<f64>,
-    /// Logits of the default before the base-rate step `[C]`, up to a constant.
+    /// Logits of the label before the base-rate step `[C]`, up to a constant.
     pub z: Vec<f64>,
     /// w_k = g w_k(x) + (1 - g)/2 (1/K + u_k) `[K]`.
     pub weights: Vec<f64>,
@@ -121,14 +124,18 @@ pub struct Fused {
     pub uniform: Vec<f64>,
     /// Mean by distance of the raw scores `[C]`.
     pub js: Vec<f64>,
-    /// The gate alone `[C]`.
+    /// The gate alone `[C]`; before its level is set where teachers are aligned.
     pub gate: Vec<f64>,
     /// The gate's parts, its weights among them.
     pub parts: Parts,
     /// Calibrated scores `[K, C]`.
     pub p: Vec<f64>,
+    /// Raw scores, floored `[K, C]`.
+    pub raw: Vec<f64>,
     ln_p: Vec<f64>,
-    raw: Vec<f64>,
+    moved: Vec<f64>,
+    plain: Vec<f64>,
+    spare: Vec<f64>,
     q: Vec<f64>,
     phi: Vec<f64>,
 }
@@ -138,12 +145,27 @@ impl Fuser {
     pub fn new(blend: Blend, means: &ExactMeans) -> Self {
         let d = share_term(&blend.judgement, &means.means());
         let constants = vec![0.0; blend.classes];
-        Fuser { relative: blend.judgement.relative.concat(), d, constants, blend }
+        Fuser { relative: blend.judgement.relative.concat(), d, alignment: None, constants, blend }
     }
 
     /// The same with the constants of the base-rate step `[C]`.
     pub fn with_constants(mut self, constants: &[f64]) -> Self {
         self.constants = constants.to_vec();
+        self
+    }
+
+    /// The same with aligned teachers; the share term of step 7 has no part then.
+    pub fn with_alignment(mut self, alignment: Alignment) -> Self {
+        self.d.fill(0.0);
+        self.alignment = Some(alignment);
+        self
+    }
+
+    /// The same with constants `[C]` that bring the pool of aligned teachers to its level.
+    pub fn with_level(mut self, level: &[f64]) -> Self {
+        if let Some(alignment) = &mut self.alignment {
+            alignment.level = level.to_vec();
+        }
         self
     }
 
@@ -164,10 +186,13 @@ impl Fuser {
             agree: [true; 3],
             uniform: row.clone(),
             js: row.clone(),
+            plain: row.clone(),
+            spare: row.clone(),
             gate: row,
             parts: Parts::new(k, c),
             p: stack.clone(),
             ln_p: stack.clone(),
+            moved: stack.clone(),
             raw: stack,
             q: vec![0.0; k],
             phi: vec![0.0; k * EVIDENCE],
@@ -176,16 +201,31 @@ impl Fuser {
 
     /// Soft label of a row with raw scores `[K, C]` and support `s` `[K]`.
     pub fn row(&self, raw: &[f64], s: &[f64], out: &mut Fused) {
-        self.rivals(raw, s, out);
-        let g = self.blend.gate_share;
+        self.rivals(raw, out);
+        evidence(s, &self.relative, &self.blend.log_rows, &mut out.q, &mut out.phi);
+        let (g, theta) = match &self.alignment {
+            None => {
+                out.plain.iter_mut().zip(&out.uniform).zip(&out.js).for_each(|((z, u), j)| *z = 0.5 * (u * j).ln());
+                (self.blend.gate_share, &self.blend.theta)
+            }
+            Some(alignment) => {
+                self.align(alignment, out);
+                (alignment.gate_share, &alignment.theta)
+            }
+        };
+        out.parts.fill(theta, &out.p, &out.ln_p, &out.phi, &self.d);
         out.gate.copy_from_slice(&out.parts.z);
         let norm = softmax(&mut out.gate);
         for c in 0..self.blend.classes {
-            let plain = 0.5 * (out.uniform[c] * out.js[c]).ln();
-            out.z[c] = g * (out.parts.z[c] - norm) + (1.0 - g) * plain;
+            let level = self.alignment.as_ref().map_or(0.0, |a| a.level[c]);
+            out.z[c] = g * (out.parts.z[c] - norm) + (1.0 - g) * out.plain[c] + level;
             out.label[c] = out.z[c] + self.constants[c];
         }
         softmax(&mut out.label);
+        self.explain(g, s, out);
+    }
+
+    fn explain(&self, g: f64, s: &[f64], out: &mut Fused) {
         let even = 1.0 / self.blend.teachers() as f64;
         for ((w, gate), u) in out.weights.iter_mut().zip(&out.parts.weights).zip(&self.blend.js_weights) {
             *w = g * gate + (1.0 - g) / 2.0 * (even + u);
@@ -196,23 +236,30 @@ impl Fuser {
         out.agree = [&out.uniform, &out.js, &out.gate].map(|p| first_largest(p) == class);
     }
 
-    fn rivals(&self, raw: &[f64], s: &[f64], out: &mut Fused) {
+    fn align(&self, alignment: &Alignment, out: &mut Fused) {
+        let classes = self.blend.classes;
+        out.moved.copy_from_slice(&out.raw);
+        plain_pool(&alignment.raw, &self.blend.js_weights, &mut out.moved, &mut out.plain, &mut out.spare);
+        let rows = out.p.chunks_exact_mut(classes).zip(out.ln_p.chunks_exact_mut(classes));
+        for ((p, ln_p), b) in rows.zip(alignment.calibrated.chunks_exact(classes)) {
+            align(b, p, ln_p);
+        }
+    }
+
+    /// Uniform and 1/JS of the raw scores, and the calibrated ones.
+    fn rivals(&self, raw: &[f64], out: &mut Fused) {
         let classes = self.blend.classes;
         out.raw.copy_from_slice(raw);
+        out.uniform.fill(0.0);
         for p in out.raw.chunks_exact_mut(classes) {
             floor(p, RAW_FLOOR);
-        }
-        out.uniform.fill(0.0);
-        for p in out.raw.chunks_exact(classes) {
-            out.uniform.iter_mut().zip(p).for_each(|(u, p)| *u += p);
+            out.uniform.iter_mut().zip(p).for_each(|(u, p)| *u += *p);
         }
         let teachers = self.blend.teachers() as f64;
         out.uniform.iter_mut().for_each(|u| *u /= teachers);
         mix(&self.blend.js_weights, &out.raw, &mut out.js);
         out.p.copy_from_slice(raw);
         self.blend.calibrate(&mut out.p, &mut out.ln_p);
-        evidence(s, &self.relative, &self.blend.log_rows, &mut out.q, &mut out.phi);
-        out.parts.fill(&self.blend.theta, &out.p, &out.ln_p, &out.phi, &self.d);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Steps 4 to 8: the gate, from evidence on an account to pooled logits, one row at a time and without allocation.
 
+use super::base_rate::shift_to_shares;
 use super::simplex::softmax;
 use serde::{Deserialize, Serialize};
 
@@ -122,39 +123,51 @@ pub struct Task {
     pub d: Vec<f64>,
     /// Log-loss of the mean of the own-calibrated teachers: what the task's loss is measured in.
     pub uniform: f64,
+    /// Class shares `[C]` that the gate is supposed to know: its logits are then moved to them before they are judged.
+    pub shares: Option<Vec<f64>>,
 }
 
 impl Task {
     /// Mean cross-entropy under `theta`, and its gradient: d(sum w p)/db = sum_k w_k (p_k - mean) phi_k, the same with logarithms.
+    ///
+    /// Known shares add the constants that lead to them. Those minimise mean ln sum exp(z + b) - shares b, so the gradient passes them by.
     pub fn loss(&self, theta: &Theta) -> (f64, [f64; PARAMETERS]) {
-        let (k, c) = (self.teachers, self.classes);
-        let mut parts = Parts::new(k, c);
-        let mut residual = vec![0.0; c];
+        let mut parts = Parts::new(self.teachers, self.classes);
+        let constants = self.constants(theta, &mut parts);
+        let mut residual = vec![0.0; self.classes];
         let (mut loss, mut gradient) = (0.0, [0.0; PARAMETERS]);
         for (i, &y) in self.labels.iter().enumerate() {
-            let (p, ln_p) = (&self.p[i * k * c..(i + 1) * k * c], &self.ln_p[i * k * c..(i + 1) * k * c]);
-            let phi = &self.phi[i * k * EVIDENCE..(i + 1) * k * EVIDENCE];
+            let (p, ln_p, phi) = self.row(i);
             parts.fill(theta, p, ln_p, phi, &self.d);
-            residual.copy_from_slice(&parts.z);
+            residual.iter_mut().zip(&parts.z).zip(&constants).for_each(|((r, z), b)| *r = z + b);
             loss += softmax(&mut residual) - parts.z[usize::from(y)];
             residual[usize::from(y)] -= 1.0;
-            self.add_gradient(theta, &parts, &residual, p, ln_p, phi, &mut gradient);
+            self.add_gradient(theta, &parts, &residual, i, &mut gradient);
         }
         let n = self.labels.len() as f64;
-        (loss / n, gradient.map(|g| g / n))
+        let known: f64 = self.shares.iter().flatten().zip(&constants).map(|(s, b)| s * b).sum();
+        (loss / n - known, gradient.map(|g| g / n))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the pieces of one row")]
-    fn add_gradient(
-        &self,
-        theta: &Theta,
-        parts: &Parts,
-        residual: &[f64],
-        p: &[f64],
-        ln_p: &[f64],
-        phi: &[f64],
-        gradient: &mut [f64; PARAMETERS],
-    ) {
+    /// Calibrated scores, their logarithms and the evidence of row `i`.
+    fn row(&self, i: usize) -> (&[f64], &[f64], &[f64]) {
+        let (stack, seen) = (self.teachers * self.classes, self.teachers * EVIDENCE);
+        (&self.p[i * stack..(i + 1) * stack], &self.ln_p[i * stack..(i + 1) * stack], &self.phi[i * seen..(i + 1) * seen])
+    }
+
+    fn constants(&self, theta: &Theta, parts: &mut Parts) -> Vec<f64> {
+        let Some(shares) = &self.shares else { return vec![0.0; self.classes] };
+        let mut z = Vec::with_capacity(self.labels.len() * self.classes);
+        for i in 0..self.labels.len() {
+            let (p, ln_p, phi) = self.row(i);
+            parts.fill(theta, p, ln_p, phi, &self.d);
+            z.extend(&parts.z);
+        }
+        shift_to_shares(&z, shares)
+    }
+
+    fn add_gradient(&self, theta: &Theta, parts: &Parts, residual: &[f64], i: usize, gradient: &mut [f64; PARAMETERS]) {
+        let (p, ln_p, phi) = self.row(i);
         let sharp = theta.alpha.exp();
         let c = self.classes;
         for k in 0..self.teachers {

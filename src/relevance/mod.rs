@@ -14,10 +14,12 @@
 //! | 9 | each history as a target, for the record | [`rehearsal`] |
 //! | 8 | the trained calculator, as it is saved | [`calculator`] |
 //! | 10 - 12 | the soft label of an account | [`fuse`] |
+//! | - | beyond the reference: teachers aligned to one level of class shares | [`alignment`] |
 //! | 13 | base rate: known class shares or a few labels | [`base_rate`] |
 //!
 //! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
 
+pub mod alignment;
 pub mod base_rate;
 pub mod bins;
 pub mod calculator;

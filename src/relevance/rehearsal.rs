@@ -3,15 +3,16 @@
 //! It shows what relevance is worth here, and what class shares or labels of the target would be worth. A history that plays the target still helped to train
 //! the others' foreign slopes no more than it did in step 9, but it was part of the profiles; so the table is close to honest, not entirely.
 
-use super::base_rate::{LEAST_LABELS, ShareShift, shift, shift_to_labels};
+use super::alignment::{Sample, aligned, aligned_gate_share};
+use super::base_rate::{LEAST_LABELS, shift, shift_to_labels};
 use super::calibrate::Calibration;
 use super::distance::weights;
-use super::fuse::{Blend, Fused, Fuser, TRAINED_SHARE, UNTRAINED_SHARE};
-use super::gate::Theta;
-use super::simplex::{evenly, floor, log_loss};
+use super::fuse::{Blend, Fused, Fuser, gate_share};
+use super::gate::{Task, Theta};
+use super::simplex::{evenly, log_loss};
 use super::train::{PseudoTarget, Training, fit};
 use super::world::{Judgement, World};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -30,13 +31,14 @@ pub struct Rehearsal {
     pub theta0: f64,
     pub theta: f64,
     pub held_out: f64,
-    /// The rivals and the default, its gate trained without this history.
+    /// The rivals, and the default of the reference, its gate trained without this history.
     pub uniform: f64,
     pub js: f64,
     pub default: f64,
-    /// The default with the class shares known.
+    /// The pool of aligned teachers, its gate trained without this history: as it is, with the class shares known, and with 50 labels known (on the other
+    /// rows; none where there are too few).
+    pub aligned: f64,
     pub with_shares: f64,
-    /// The default with 50 labels known, on the other rows; none where there are too few rows.
     pub with_labels: Option<f64>,
 }
 
@@ -46,13 +48,22 @@ pub fn rehearse(world: &World, training: &Training, without: &[Judgement], betwe
 }
 
 fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgement: &Judgement, distances: &[f64]) -> Result<Rehearsal> {
-    let others: Vec<_> = training.pseudo_targets.iter().filter(|t| t.history != target.history).map(|t| &t.task).collect();
-    let held_out = fit(&others, world.teachers(), training.theta);
-    let share = if others.is_empty() { UNTRAINED_SHARE } else { TRAINED_SHARE };
-    let classes = world.classes;
+    let others = |task: fn(&PseudoTarget) -> &Task| -> Vec<&Task> {
+        training.pseudo_targets.iter().filter(|t| t.history != target.history).map(task).collect()
+    };
+    let (plain, moved) = (others(|t| &t.task), others(|t| &t.aligned));
+    let trained = !plain.is_empty();
+    let held_out = fit(&plain, world.teachers(), training.theta);
+    let held_out_aligned = fit(&moved, world.teachers(), training.aligned);
+    let stage = Stage::new(world, target, judgement, distances, held_out, trained)?;
     let labels = &target.task.labels;
-    let rows = fused_rows(world, target, judgement, distances, held_out, share)?;
-    let loss = |of: fn(&Fused) -> &Vec<f64>| log_loss(&rows.iter().flat_map(|f| of(f).clone()).collect::<Vec<f64>>(), labels, classes);
+    let loss = |p: Vec<f64>| log_loss(&p, labels, world.classes);
+    let reference = stage.fused(&stage.fuser);
+    let uniform = loss(reference.iter().flat_map(|f| f.uniform.clone()).collect());
+    let js = loss(reference.iter().flat_map(|f| f.js.clone()).collect());
+    let aligned = stage.fused(&stage.aligned(held_out_aligned, trained, <[f64]>::to_vec));
+    let shares = target.aligned.shares.clone().unwrap_or_default();
+    let told = stage.fused(&stage.aligned(held_out_aligned, trained, |_| shares.clone()));
     Ok(Rehearsal {
         history: world.names[target.history].clone(),
         rows: labels.len(),
@@ -60,52 +71,55 @@ fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgemen
         theta0: target.task.loss(&Theta::DEFAULT).0,
         theta: target.task.loss(&training.theta).0,
         held_out: target.task.loss(&held_out).0,
-        uniform: loss(|f| &f.uniform),
-        js: loss(|f| &f.js),
-        default: loss(|f| &f.label),
-        with_shares: loss_with_shares(&rows, labels, classes),
-        with_labels: loss_with_labels(&rows, labels, classes)?,
+        uniform,
+        js,
+        default: loss(label(&reference)),
+        aligned: loss(label(&aligned)),
+        with_shares: loss(label(&told)),
+        with_labels: loss_with_labels(&aligned, labels, world.classes)?,
     })
 }
 
-fn fused_rows(
-    world: &World,
-    target: &PseudoTarget,
-    judgement: &Judgement,
-    distances: &[f64],
-    theta: Theta,
-    share: f64,
-) -> Result<Vec<Fused>> {
-    let rest = &target.rest;
-    let own: Vec<&Calibration> = rest.iter().map(|&k| &world.calibrations[k]).collect();
-    let log_rows = rest.iter().map(|&k| world.log_rows[k]).collect();
-    let js = weights(&rest.iter().map(|&k| distances[k]).collect::<Vec<_>>());
-    let blend = Blend::new(&own, judgement.clone(), log_rows, theta, share, js)?;
-    let Some(rows) = world.pseudo_target(target.history) else { return Ok(Vec::new()) };
-    let raw: Vec<Vec<f64>> = (0..rows.len()).map(|i| rest.iter().flat_map(|&k| rows.raw(i, k)).copied().collect()).collect();
-    let (mut means, mut scratch) = (blend.means(), Vec::new());
-    raw.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
-    let fuser = Fuser::new(blend, &means);
-    let fuse = |(i, raw): (usize, &Vec<f64>)| {
-        let mut room = fuser.room();
-        let s: Vec<f64> = rest.iter().map(|&k| rows.support(i)[k]).collect();
-        fuser.row(raw, &s, &mut room);
-        room
-    };
-    Ok(raw.iter().enumerate().map(fuse).collect())
+fn label(rows: &[Fused]) -> Vec<f64> {
+    rows.iter().flat_map(|f| f.label.clone()).collect()
 }
 
-fn loss_with_shares(rows: &[Fused], labels: &[u16], classes: usize) -> f64 {
-    let mut shares = vec![0.0; classes];
-    labels.iter().for_each(|y| shares[usize::from(*y)] += 1.0 / labels.len() as f64);
-    floor(&mut shares, 1e-4);
-    let mut search = ShareShift::new(shares);
-    while !search.done() {
-        let mut sums = search.sums();
-        rows.iter().for_each(|r| sums.add(&r.z));
-        search.update(&sums);
+/// The rows of a history that plays the target, as the other teachers see them, and the reference's fuser for them.
+struct Stage {
+    raw: Vec<Vec<f64>>,
+    support: Vec<Vec<f64>>,
+    fuser: Fuser,
+}
+
+impl Stage {
+    fn new(world: &World, target: &PseudoTarget, judgement: &Judgement, distances: &[f64], theta: Theta, trained: bool) -> Result<Self> {
+        let rest = &target.rest;
+        let own: Vec<&Calibration> = rest.iter().map(|&k| &world.calibrations[k]).collect();
+        let log_rows = rest.iter().map(|&k| world.log_rows[k]).collect();
+        let js = weights(&rest.iter().map(|&k| distances[k]).collect::<Vec<_>>());
+        let blend = Blend::new(&own, judgement.clone(), log_rows, theta, gate_share(trained), js)?;
+        let rows = world.pseudo_target(target.history).ok_or_else(|| Error::bug("a pseudo-target without history"))?;
+        let raw: Vec<Vec<f64>> = (0..rows.len()).map(|i| rest.iter().flat_map(|&k| rows.raw(i, k)).copied().collect()).collect();
+        let support = (0..rows.len()).map(|i| rest.iter().map(|&k| rows.support(i)[k]).collect()).collect();
+        let (mut means, mut scratch) = (blend.means(), Vec::new());
+        raw.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
+        Ok(Stage { raw, support, fuser: Fuser::new(blend, &means) })
     }
-    log_loss(&shifted(rows, search.constants()), labels, classes)
+
+    fn aligned(&self, theta: Theta, trained: bool, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
+        let mut sample = Sample::default();
+        (0u64..).zip(self.raw.iter().zip(&self.support)).for_each(|(key, (raw, s))| sample.add(key, raw, s));
+        aligned(&self.fuser, sample, theta, aligned_gate_share(trained), shares)
+    }
+
+    fn fused(&self, fuser: &Fuser) -> Vec<Fused> {
+        let mut room = fuser.room();
+        let mut fuse = |(raw, s): (&Vec<f64>, &Vec<f64>)| {
+            fuser.row(raw, s, &mut room);
+            room.clone()
+        };
+        self.raw.iter().zip(&self.support).map(&mut fuse).collect()
+    }
 }
 
 fn loss_with_labels(rows: &[Fused], labels: &[u16], classes: usize) -> Result<Option<f64>> {

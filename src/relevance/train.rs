@@ -1,5 +1,10 @@
 //! Step 9: the gate is trained on the histories, each in turn a target whose labels are known.
+//!
+//! It is trained twice: as the reference has it, and for teachers that are first aligned to one level of class shares ([`super::alignment`]), where what is
+//! left to learn is not confused with the base rate.
 
+use super::alignment::align;
+use super::base_rate::{LEAST_SHARE, shift_to_shares};
 use super::gate::{EVIDENCE, PARAMETERS, Task, Theta, evidence};
 use super::newton::{Local, minimize};
 use super::simplex::{CALIBRATED_FLOOR, floor, log_loss, softmax};
@@ -24,12 +29,16 @@ pub struct PseudoTarget {
     /// The other teachers, ascending.
     pub rest: Vec<usize>,
     pub task: Task,
+    /// The same with every teacher moved to the class shares of the history, and the gate free of them.
+    pub aligned: Task,
 }
 
 /// A trained gate: theta, or theta0 if there was nothing to train on.
 #[derive(Debug, Clone)]
 pub struct Training {
     pub theta: Theta,
+    /// For aligned teachers.
+    pub aligned: Theta,
     pub pseudo_targets: Vec<PseudoTarget>,
 }
 
@@ -44,7 +53,8 @@ pub fn train(world: &World, without: &[Judgement]) -> Training {
     let targets: Vec<usize> = (0..count).filter(|q| count >= LEAST_TEACHERS && world.learned(*q)).collect();
     let pseudo_targets: Vec<PseudoTarget> = targets.par_iter().filter_map(|&q| pseudo_target(world, &without[q], q)).collect();
     let theta = fit(&pseudo_targets.iter().map(|t| &t.task).collect::<Vec<_>>(), count, Theta::DEFAULT);
-    Training { theta, pseudo_targets }
+    let aligned = fit(&pseudo_targets.iter().map(|t| &t.aligned).collect::<Vec<_>>(), count, Theta::DEFAULT);
+    Training { theta, aligned, pseudo_targets }
 }
 
 /// theta for the tasks given, of `teachers` teachers in all, searched from `start`; theta0 without tasks.
@@ -120,6 +130,7 @@ fn pseudo_target(world: &World, judgement: &Judgement, q: usize) -> Option<Pseud
         phi: vec![0.0; n * k * EVIDENCE],
         d: vec![0.0; c],
         uniform: 0.0,
+        shares: None,
     };
     let (mut own_mean, mut mean) = (vec![0.0; n * c], vec![0.0; c]);
     let (mut row, mut chances) = (vec![0.0; c], vec![0.0; k]);
@@ -137,7 +148,28 @@ fn pseudo_target(world: &World, judgement: &Judgement, q: usize) -> Option<Pseud
     }
     task.uniform = log_loss(&own_mean, &task.labels, c);
     task.d = share_term(judgement, &mean);
-    Some(PseudoTarget { history: q, rest, task })
+    let aligned = aligned(&task);
+    Some(PseudoTarget { history: q, rest, task, aligned })
+}
+
+/// The task with its class shares known: every teacher moved to them, and the gate's logits too before they are judged.
+fn aligned(task: &Task) -> Task {
+    let (k, c) = (task.teachers, task.classes);
+    let mut shares = vec![0.0; c];
+    task.labels.iter().for_each(|y| shares[usize::from(*y)] += 1.0 / task.labels.len() as f64);
+    floor(&mut shares, LEAST_SHARE);
+    let mut out = Task { d: vec![0.0; c], ..task.clone() };
+    for teacher in 0..k {
+        let rows = || (0..task.labels.len()).map(move |i| (i * k + teacher) * c);
+        let ln_p: Vec<f64> = rows().flat_map(|at| &task.ln_p[at..at + c]).copied().collect();
+        let constants = shift_to_shares(&ln_p, &shares);
+        for at in rows() {
+            let (p, ln_p) = (&mut out.p[at..at + c], &mut out.ln_p[at..at + c]);
+            align(&constants, p, ln_p);
+        }
+    }
+    out.shares = Some(shares);
+    out
 }
 
 /// floor(softmax(slope ln p), .001).

@@ -20,6 +20,7 @@ use crate::lake::column::Kind;
 use crate::lake::{ids, part};
 use crate::run::directory::{read_json, write_atomic, write_json};
 use crate::run::job::Run;
+use crate::student::export::{Input, to_onnx};
 use crate::student::{self, Fidelity, Sample, Settings};
 use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training};
 
@@ -115,7 +116,8 @@ pub fn run(run: &Run) -> Result<()> {
     write_json(&folder.join("fit.json"), &fit)
 }
 
-fn student_kind(feature: &StudentFeature) -> student::Kind {
+/// How the student sees a feature.
+pub fn student_kind(feature: &StudentFeature) -> student::Kind {
     match feature.kind {
         Kind::Number => student::Kind::Number,
         Kind::Category => student::Kind::Category { levels: feature.levels.len() },
@@ -193,5 +195,7 @@ fn write_bundle(run: &Run, folder: &Path, student: &dyn student::Student, profil
     let text = toml::to_string(&bundle).map_err(|e| Error::bug(format!("the student's bundle cannot be written: {e}")))?;
     write_atomic(&folder.join("teacher.toml"), text.as_bytes())?;
     write_atomic(&folder.join("model.json"), student::to_json(student)?.as_bytes())?;
+    let inputs: Vec<Input> = profile.student.iter().map(|f| Input { name: &f.name, levels: &f.levels }).collect();
+    write_atomic(&folder.join("model.onnx"), &to_onnx(student, &inputs)?)?;
     write_json(&folder.join("fidelity.json"), fit)
 }

@@ -35,7 +35,7 @@ pub fn each_row(fuser: &Fuser, scores: &Scores, rows: usize, mut each: impl FnMu
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
     let scored = Scored::load(run)?;
-    let (calculator, distances, fuser, _) = relevance::load(run)?;
+    let (calculator, distances, fuser, fusion) = relevance::load(run)?;
     let names: Vec<&str> = scored.active.iter().map(|k| run.inputs.teachers[*k].name()).collect();
     let schema = schema(run, &names)?;
     let folder = run.directory.stage("fuse");
@@ -56,7 +56,7 @@ pub fn run(run: &Run) -> Result<()> {
     parts.iter().for_each(|p| weights.merge(p));
     let profile = target_profile(run, &scored)?;
     let features = features_table(&names, &distances, &profile).map_err(|e| Error::bug(e.to_string()))?;
-    let teachers = teachers_table(run, &scored, &calculator, &distances, &weights.means(), &features).map_err(|e| Error::bug(e.to_string()))?;
+    let teachers = teachers_table(run, &scored, &calculator, &distances, (&weights.means(), &fusion.domain_areas), &features).map_err(|e| Error::bug(e.to_string()))?;
     for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
         let batch = to_arrow(&frame)?;
         let mut part = Part::create(&folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
@@ -130,7 +130,7 @@ fn teachers_table(
     scored: &Scored,
     calculator: &Calculator,
     distances: &Distances,
-    weights: &[f64],
+    (weights, domain_areas): (&[f64], &[Option<f64>]),
     features: &DataFrame,
 ) -> polars::prelude::PolarsResult<DataFrame> {
     let teachers: Vec<_> = scored.active.iter().map(|k| &run.inputs.teachers[*k]).collect();
@@ -149,6 +149,7 @@ fn teachers_table(
             Column::new("weight".into(), weights.to_vec()),
             Column::new("relevance".into(), distances.js.iter().map(|js| 1.0 / (js + crate::relevance::distance::LEAST_JS)).collect::<Vec<_>>()),
             Column::new("js_weight".into(), distances.weights.clone()),
+            Column::new("domain_auc".into(), domain_areas.to_vec()),
             Column::new("own_slope".into(), calculator.calibrations.iter().map(|c| c.slope).collect::<Vec<_>>()),
             Column::new("foreign_slope".into(), judgement.slopes.clone()),
             Column::new("own_loss".into(), all.clone().map(|k| judgement.cross_loss[k][k]).collect::<Vec<Option<f64>>>()),

@@ -10,12 +10,14 @@
 //! | 6 | [`classify`] | `classification` |
 
 pub mod classify;
+mod domain;
 pub mod fit;
 pub mod fuse;
 pub mod histories;
 pub mod profile;
 pub mod relevance;
 pub mod score;
+pub mod sketch_file;
 mod verify;
 
 pub use verify::verify;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::histories;
+use super::sketch_file::SketchFile;
 use crate::config::{Dedupe, NonFinite};
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, Unit};
@@ -92,19 +93,25 @@ fn check_ids(run: &Run) -> Result<Vec<u64>> {
 pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile> {
     let inputs = run.inputs;
     let accounts = inputs.accounts.clone().without_rows(dropped.clone());
-    let target = sketch_target(run, &accounts)?;
+    let summarise = |k: &usize| -> Result<Option<Vec<Option<Summary>>>> {
+        let teacher = &inputs.teachers[*k];
+        if let Some(path) = teacher.bundle.profile_path() {
+            return Ok(Some(SketchFile::read(&path).map_err(|e| e.with("teacher", teacher.name()))?.summaries(&inputs.features)));
+        }
+        histories::open(teacher, &inputs.features)?.map(|h| h.summaries(&inputs.features)).transpose()
+    };
+    let (target, theirs) = rayon::join(
+        || sketch_target(run, &accounts),
+        || active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>(),
+    );
+    let target = target?;
     let rows = target.rows;
     if rows == 0 {
         return Err(Error::data("no account of the target is left to classify").file(accounts.place()).hint("look at target.where"));
     }
-    let (mut sources, mut histories) = (Vec::new(), Vec::new());
-    for (place, &k) in active.iter().enumerate() {
-        if let Some(history) = histories::open(&inputs.teachers[k], &inputs.features)? {
-            histories.push(history.summaries(&inputs.features)?);
-            sources.push(place);
-        }
-    }
-    let summaries: Vec<Summary> = target.sketches.iter().map(Sketch::summary).collect();
+    let (sources, histories): (Vec<usize>, Vec<Vec<Option<Summary>>>) =
+        theirs?.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip();
+    let summaries: Vec<Summary> = target.sketches.par_iter().map(Sketch::summary).collect();
     let student = inputs.features.iter().zip(&summaries).filter(|(f, _)| f.present).map(|(f, s)| student_feature(f, s)).collect();
     let mut profile = Profile {
         rows,
@@ -175,7 +182,8 @@ impl Sketch {
         }
     }
 
-    fn merge(&mut self, other: &Sketch) {
+    /// Adds what another sketch of the same kind has seen.
+    pub fn merge(&mut self, other: &Sketch) {
         match (self, other) {
             (Sketch::Number(a), Sketch::Number(b)) => a.merge(b),
             (Sketch::Category(a), Sketch::Category(b)) => a.merge(b),
@@ -219,8 +227,7 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
     let features = &run.inputs.features;
     let columns = run.inputs.present();
     let bar = run.log.progress("profile", accounts.stored_rows());
-    let one = |unit: &Unit| -> Result<Seen> {
-        let mut seen = Seen::new(features);
+    let one = |mut seen: Seen, unit: &Unit| -> Result<Seen> {
         accounts.read(unit, &columns, |batch, _| {
             let block = Block::decode(&batch, features, &mut seen.odd).map_err(|e| e.file(accounts.place()))?;
             seen.rows += block.rows as u64;
@@ -231,7 +238,8 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
         Ok(seen)
     };
     // What a sketch holds does not depend on the order of merging.
-    let seen = accounts.units().par_iter().map(one).try_reduce_with(|a, b| Ok(a.merge(b))).unwrap_or_else(|| Ok(Seen::new(features)))?;
+    let empty = || Seen::new(features);
+    let seen = accounts.units().par_iter().try_fold(empty, one).try_reduce(empty, |a, b| Ok(a.merge(b)))?;
     bar.finish_and_clear();
     for (feature, odd) in features.iter().zip(&seen.odd).filter(|(_, odd)| odd.nan + odd.infinite > 0) {
         let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::histories;
+use super::{domain, histories};
 use super::profile::Profile;
 use super::score::{Scored, profiled, score_names, support_of};
 use super::{fuse, part_name};
@@ -37,6 +37,8 @@ pub struct Fusion {
     means: ExactMeans,
     /// Constants of the base-rate step, one a class.
     constants: Vec<f64>,
+    /// For each teacher how well a linear classifier tells its history from the target: an area under the ROC curve.
+    pub domain_areas: Vec<Option<f64>>,
     /// `none`, `class_shares` or `labels`: what moved the base rate.
     pub base_rate: String,
 }
@@ -89,7 +91,8 @@ pub fn run(run: &Run) -> Result<()> {
     let (base_rate, constants) = base_rate(run, &scored, &fuser)?;
     let folder = run.directory.stage("relevance");
     write_json(&folder.join("calculator.json"), &calculator)?;
-    write_json(&folder.join("fusion.json"), &Fusion { means, constants, base_rate: base_rate.to_string() })
+    let domain_areas = domain::areas(run, &scored.active, &profile, scored.units)?;
+    write_json(&folder.join("fusion.json"), &Fusion { means, constants, domain_areas, base_rate: base_rate.to_string() })
 }
 
 /// The profile of the teachers that count.

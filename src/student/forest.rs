@@ -91,7 +91,8 @@ fn codings(sample: &Sample, rows: &[usize], class: usize) -> Vec<Coding> {
         let column = sample.columns[j];
         let Kind::Category { levels } = sample.kinds[j] else {
             let known = rows.iter().filter(|&&row| !column[row].is_nan());
-            let (mass, sum) = known.fold((0.0, 0.0), |(m, s), &row| (m + sample.weights[row], s + sample.weights[row] * f64::from(column[row])));
+            let (mass, sum) =
+                known.fold((0.0, 0.0), |(m, s), &row| (m + sample.weights[row], s + sample.weights[row] * f64::from(column[row])));
             return Coding { null: mean(sum, mass, 0.0), levels: None };
         };
         let mut sums = vec![(0.0, 0.0); levels];
@@ -106,8 +107,17 @@ fn codings(sample: &Sample, rows: &[usize], class: usize) -> Vec<Coding> {
     (0..sample.columns.len()).map(of_column).collect()
 }
 
-fn grow(sample: &Sample, rows: &[usize], codings: &[Coding], output: usize, trees: usize, seed: u64, settings: &Settings) -> Result<Vec<Tree>> {
-    let values: Vec<f64> = codings.iter().zip(sample.columns).flat_map(|(coding, column)| rows.iter().map(|&row| coding.code(column[row]))).collect();
+fn grow(
+    sample: &Sample,
+    rows: &[usize],
+    codings: &[Coding],
+    output: usize,
+    trees: usize,
+    seed: u64,
+    settings: &Settings,
+) -> Result<Vec<Tree>> {
+    let values: Vec<f64> =
+        codings.iter().zip(sample.columns).flat_map(|(coding, column)| rows.iter().map(|&row| coding.code(column[row]))).collect();
     let failed = |e: &dyn std::fmt::Display| Error::data(format!("the forest student cannot be fitted: {e}"));
     let x = DenseMatrix::new(rows.len(), codings.len(), values, true).map_err(|e| failed(&e))?;
     let y: Vec<f64> = rows.iter().map(|&row| sample.target(row, if sample.classes == 2 { 1 } else { output })).collect();
@@ -208,10 +218,12 @@ mod tests {
         let n = 2000;
         let x: Vec<f32> = (0..n).map(|i| if i % 17 == 0 { f32::NAN } else { (mix(1, i as u64) % 100) as f32 }).collect();
         let c: Vec<f32> = (0..n).map(|i| (mix(2, i as u64) % 5) as f32).collect();
-        let soft: Vec<f64> = (0..n).flat_map(|i| {
-            let p = if x[i] > 40.0 { 0.8 } else { 0.3 } - if c[i] == 3.0 { 0.2 } else { 0.0 };
-            [1.0 - p, p]
-        }).collect();
+        let soft: Vec<f64> = (0..n)
+            .flat_map(|i| {
+                let p = if x[i] > 40.0 { 0.8 } else { 0.3 } - if c[i] == 3.0 { 0.2 } else { 0.0 };
+                [1.0 - p, p]
+            })
+            .collect();
         let (columns, weights): ([&[f32]; 2], _) = ([&x, &c], vec![1.0; n]);
         let kinds = [Kind::Number, Kind::Category { levels: 5 }];
         let sample = Sample { columns: &columns, kinds: &kinds, soft: &soft, weights: &weights, classes: 2 };

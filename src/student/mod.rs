@@ -14,6 +14,7 @@
 //! Every family is deterministic: the same rows and seed give the same bits, whatever the number of threads.
 
 pub mod boosted;
+pub mod export;
 mod fidelity;
 mod forest;
 pub mod logistic;
@@ -22,6 +23,7 @@ pub mod sampled;
 mod saved;
 mod trees;
 
+pub use export::{Input, to_onnx};
 pub use fidelity::{Fidelity, fidelity};
 pub use sample::{Kind, Sample};
 pub use saved::{from_json, to_json};

@@ -47,13 +47,17 @@ impl Sample<'_> {
     /// soft labels that are no distribution (to 1e-6), and weights that are negative, not finite or all zero.
     pub fn check(&self) -> Result<()> {
         let n = self.rows();
-        let shapes = self.columns.len() == self.kinds.len() && self.columns.iter().all(|c| c.len() == n) && self.soft.len() == n * self.classes;
+        let shapes =
+            self.columns.len() == self.kinds.len() && self.columns.iter().all(|c| c.len() == n) && self.soft.len() == n * self.classes;
         if !shapes {
             return Err(Error::bug("columns, soft labels and weights of the student's rows differ in length"));
         }
         if n == 0 || self.columns.is_empty() || self.classes < 2 {
-            return Err(Error::data("a student needs at least one row, one column and two classes")
-                .value(format!("{n} rows, {} columns, {} classes", self.columns.len(), self.classes)));
+            return Err(Error::data("a student needs at least one row, one column and two classes").value(format!(
+                "{n} rows, {} columns, {} classes",
+                self.columns.len(),
+                self.classes
+            )));
         }
         if n > u32::MAX as usize {
             return Err(Error::data("too many rows for one fit").value(n));

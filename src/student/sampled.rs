@@ -35,10 +35,12 @@ pub fn fit(sample: &Sample, seed: u64) -> Result<Logistic> {
 fn draw(sample: &Sample, row: usize, seed: u64) -> usize {
     let mut left = (mix(seed, row as u64) >> 11) as f64 / (1u64 << 53) as f64;
     let soft = &sample.soft[row * sample.classes..][..sample.classes];
-    soft.iter().position(|p| {
-        left -= p;
-        left < 0.0
-    }).unwrap_or(sample.classes - 1)
+    soft.iter()
+        .position(|p| {
+            left -= p;
+            left < 0.0
+        })
+        .unwrap_or(sample.classes - 1)
 }
 
 /// [constant, weights] of the second class.
@@ -103,14 +105,13 @@ mod tests {
     use crate::student::{Kind, fidelity, logistic};
 
     /// A log-linear teacher over two numbers and three classes (or two).
-    fn teacher(n: usize, classes: usize, x: &[Vec<f32>]) -> Vec<f64> {
-        let mut soft = Vec::new();
-        for i in 0..n {
-            let mut row: Vec<f64> = (0..classes).map(|c| (c as f64 - 0.5) * f64::from(x[0][i]) - 0.7 * f64::from(x[1][i] * (c % 2) as f32)).collect();
+    fn teacher(classes: usize, x: &[Vec<f32>]) -> Vec<f64> {
+        let row = |(a, b): (&f32, &f32)| {
+            let mut row: Vec<f64> = (0..classes).map(|c| (c as f64 - 0.5) * f64::from(*a) - 0.7 * f64::from(b * (c % 2) as f32)).collect();
             crate::student::softmax(&mut row);
-            soft.extend(row);
-        }
-        soft
+            row
+        };
+        x[0].iter().zip(&x[1]).flat_map(row).collect()
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         for classes in [2, 3] {
             let n = 3000;
             let x: Vec<Vec<f32>> = (0..2).map(|j| (0..n).map(|i| (mix(j, i as u64) % 1000) as f32 / 250.0 - 2.0).collect()).collect();
-            let soft = teacher(n, classes, &x);
+            let soft = teacher(classes, &x);
             let (columns, weights) = (x.iter().map(Vec::as_slice).collect::<Vec<_>>(), vec![1.0; n]);
             let sample = Sample { columns: &columns, kinds: &[Kind::Number; 2], soft: &soft, weights: &weights, classes };
             let exact = fidelity(&logistic::fit(&sample).unwrap(), &sample);

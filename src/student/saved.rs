@@ -31,7 +31,13 @@ pub struct Saved {
 pub(super) enum Model {
     Logistic(Linear),
     /// The link's argument is scale * sum of leaves + base + the linear start.
-    Trees { link: SavedLink, base: Vec<f64>, scale: f64, start: Option<Linear>, trees: Vec<SavedTree> },
+    Trees {
+        link: SavedLink,
+        base: Vec<f64>,
+        scale: f64,
+        start: Option<Linear>,
+        trees: Vec<SavedTree>,
+    },
 }
 
 /// A logistic student's functions.

@@ -184,12 +184,28 @@ fn degenerate_samples_end_as_defined() {
         ("fewer rows than columns", wide),
         ("a constant column", Owned::usual(300, 2).column(vec![3.0; 300], Kind::Number)),
         ("a column of nulls", Owned::usual(300, 2).column(vec![f32::NAN; 300], Kind::Number)),
-        ("null or one value", Owned::usual(300, 2).column((0..300).map(|i| if i % 2 == 0 { 5.0 } else { f32::NAN }).collect(), Kind::Number)),
+        (
+            "null or one value",
+            Owned::usual(300, 2).column((0..300).map(|i| if i % 2 == 0 { 5.0 } else { f32::NAN }).collect(), Kind::Number),
+        ),
         ("a category without levels", Owned::usual(300, 2).column(vec![f32::NAN; 300], Kind::Category { levels: 0 })),
-        ("collinear columns", { let d = Owned::usual(300, 2); let a = d.columns[0].clone(); d.column(a.iter().map(|x| 2.0 * x).collect(), Kind::Number).column(a, Kind::Number) }),
-        ("huge and tiny numbers", Owned::usual(300, 2).column((0..300).map(|i| if i % 3 == 0 { 3e38 } else { -3e38 }).collect(), Kind::Number).column((0..300).map(|i| i as f32 * 1e-43).collect(), Kind::Number)),
+        ("collinear columns", {
+            let d = Owned::usual(300, 2);
+            let a = d.columns[0].clone();
+            d.column(a.iter().map(|x| 2.0 * x).collect(), Kind::Number).column(a, Kind::Number)
+        }),
+        (
+            "huge and tiny numbers",
+            Owned::usual(300, 2)
+                .column((0..300).map(|i| if i % 3 == 0 { 3e38 } else { -3e38 }).collect(), Kind::Number)
+                .column((0..300).map(|i| i as f32 * 1e-43).collect(), Kind::Number),
+        ),
         ("perfectly separable", separable()),
-        ("rows without weight", { let mut d = Owned::usual(300, 2); d.weights[..290].fill(0.0); d }),
+        ("rows without weight", {
+            let mut d = Owned::usual(300, 2);
+            d.weights[..290].fill(0.0);
+            d
+        }),
         ("many levels", Owned::usual(600, 2).column((0..600).map(|i| (i % 500) as f32).collect(), Kind::Category { levels: 500 })),
     ];
     for (name, data) in cases {
@@ -214,14 +230,47 @@ fn what_is_no_sample_is_refused() {
     let usual = || Owned::usual(50, 2);
     let broken: [(&str, Owned); 9] = [
         ("no rows", usual().head(0)),
-        ("infinite", { let mut d = usual(); d.columns[0][3] = f32::INFINITY; d }),
-        ("no level", { let mut d = usual(); d.columns[2][3] = 8.0; d }),
-        ("half a level", { let mut d = usual(); d.columns[2][3] = 0.5; d }),
-        ("no distribution", { let mut d = usual(); d.soft[0] = 0.9; d.soft[1] = 0.9; d }),
-        ("soft label NaN", { let mut d = usual(); d.soft[0] = f64::NAN; d }),
-        ("negative weight", { let mut d = usual(); d.weights[0] = -1.0; d }),
-        ("no weight", { let mut d = usual(); d.weights.fill(0.0); d }),
-        ("lengths", { let mut d = usual(); d.columns[1].pop(); d }),
+        ("infinite", {
+            let mut d = usual();
+            d.columns[0][3] = f32::INFINITY;
+            d
+        }),
+        ("no level", {
+            let mut d = usual();
+            d.columns[2][3] = 8.0;
+            d
+        }),
+        ("half a level", {
+            let mut d = usual();
+            d.columns[2][3] = 0.5;
+            d
+        }),
+        ("no distribution", {
+            let mut d = usual();
+            d.soft[0] = 0.9;
+            d.soft[1] = 0.9;
+            d
+        }),
+        ("soft label NaN", {
+            let mut d = usual();
+            d.soft[0] = f64::NAN;
+            d
+        }),
+        ("negative weight", {
+            let mut d = usual();
+            d.weights[0] = -1.0;
+            d
+        }),
+        ("no weight", {
+            let mut d = usual();
+            d.weights.fill(0.0);
+            d
+        }),
+        ("lengths", {
+            let mut d = usual();
+            d.columns[1].pop();
+            d
+        }),
     ];
     for (name, data) in broken {
         for family in Family::ALL {

@@ -104,7 +104,7 @@ pub(crate) fn readable<'a>(columns: &[&'a [f32]], kinds: &[Kind], rows: usize) -
 }
 
 /// A normalised mean may not be smaller than this: a sum of zeros would have no distribution.
-const LEAST: f64 = 1e-9;
+pub(crate) const LEAST: f64 = 1e-9;
 
 /// From sums to probabilities that sum to 1; an average is normalised, since its classes were averaged one by one.
 fn probabilities(link: Link, sums: &[f64], out: &mut [f64]) {

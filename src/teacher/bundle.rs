@@ -123,6 +123,11 @@ impl Bundle {
         self.history.as_ref()?.accounts.as_ref().map(|a| self.folder.join(a))
     }
 
+    /// Where the sketch lies that stands for accounts that may not be seen.
+    pub fn profile_path(&self) -> Option<PathBuf> {
+        self.history.as_ref()?.profile.as_ref().map(|p| self.folder.join(p))
+    }
+
     /// Columns of the float32 matrix that the features make.
     pub fn matrix_width(&self) -> usize {
         self.features.iter().map(|f| if f.encode == Some(Encode::OneHot) { f.values.len() } else { 1 }).sum()

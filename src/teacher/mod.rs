@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod encode;
 pub mod onnx;
+pub mod onnx_proto;
 pub mod trees;
 
 use std::path::Path;

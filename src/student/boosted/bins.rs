@@ -57,6 +57,7 @@ impl Binned {
     }
 
     /// The bin of a feature in a row.
+    #[cfg(test)]
     pub fn bin(&self, feature: usize, row: usize) -> u8 {
         self.groups[feature / LANES][row][feature % LANES]
     }

@@ -1,7 +1,7 @@
 //! One tree, grown leaf by leaf: always the leaf whose split gains most.
 
 use super::bins::Binned;
-use super::histogram::{Found, Histogram, Limits, Sum, children, empty, root};
+use super::histogram::{Found, Histogram, Limits, Search, Sum, empty};
 use rayon::prelude::*;
 
 /// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in `teacher::trees::ensemble`.
@@ -48,8 +48,8 @@ impl<'a> Grower<'a> {
         self.rows.clear();
         self.rows.extend(0..packed.len() as u32);
         let mut histogram = self.take();
-        let best = root(self.binned, &self.categories, &self.rows, packed, &mut histogram, limits);
         let sum = packed.iter().copied().sum();
+        let best = self.search(limits).root(packed, sum, &mut histogram);
         let mut leaves = vec![Leaf { start: 0, end: packed.len(), sum, best, histogram, parent: None }];
         let mut branches: Vec<Branch> = Vec::new();
         while leaves.len() < self.max_leaves
@@ -77,16 +77,13 @@ impl<'a> Grower<'a> {
         let middle = leaf.start + part(&mut self.rows[leaf.start..leaf.end], self.binned, found);
         let right_sum = leaf.sum - found.left_sum;
         let left_is_small = middle - leaf.start <= leaf.end - middle;
-        let (small, totals) = if left_is_small {
-            (leaf.start..middle, (found.left_sum, right_sum))
-        } else {
-            (middle..leaf.end, (right_sum, found.left_sum))
-        };
+        let (small, totals) =
+            if left_is_small { (leaf.start..middle, (found.left_sum, right_sum)) } else { (middle..leaf.end, (right_sum, found.left_sum)) };
         let rows = &self.rows[small];
         self.packed.clear();
         self.packed.extend(rows.iter().map(|&row| packed[row as usize]));
         let mut histogram = self.spare.pop().unwrap_or_else(|| empty(self.binned));
-        let (a, b) = children(self.binned, &self.categories, rows, &self.packed, &mut histogram, &mut leaf.histogram, totals, limits);
+        let (a, b) = self.search(limits).children((rows, &self.packed), &mut histogram, &mut leaf.histogram, totals);
         let mut right = Leaf { start: middle, end: leaf.end, sum: right_sum, best: b, histogram, parent: Some((node, false)) };
         (leaf.end, leaf.sum, leaf.best, leaf.parent) = (middle, found.left_sum, a, Some((node, true)));
         if left_is_small {
@@ -95,6 +92,10 @@ impl<'a> Grower<'a> {
             std::mem::swap(&mut leaf.best, &mut right.best);
         }
         right
+    }
+
+    fn search(&self, limits: &Limits) -> Search<'_> {
+        Search { binned: self.binned, categories: &self.categories, limits: *limits }
     }
 
     fn take(&mut self) -> Histogram {

@@ -46,7 +46,9 @@ impl Scale {
     pub fn new(g: &[f64], h: &[f64]) -> Scale {
         let rows = g.len() as f64;
         let (g, h): (f64, f64) = (g.iter().map(|v| v.abs()).sum(), h.iter().sum());
-        let step = |mass: f64, bits: i32| if mass > 0.0 { mass / (2f64.powi(bits) - rows).max(1.0) } else { 1.0 };
+        let step = |mass: f64, bits: i32| {
+            if mass > 0.0 { mass / (2f64.powi(bits) - rows).max(1.0) } else { 1.0 }
+        };
         Scale { g: step(g, 33), h: step(h, H_BITS as i32) }
     }
 
@@ -113,52 +115,76 @@ pub fn empty(binned: &Binned) -> Histogram {
     vec![Sum::default(); binned.groups.len() * LANES * BINS]
 }
 
-/// Fills `out` with the histogram of `rows` (whose sums are `packed`, in the same order) and finds their best split.
-pub fn root(binned: &Binned, categories: &[bool], rows: &[u32], packed: &[Sum], out: &mut Histogram, limits: &Limits) -> Option<Found> {
-    let total = packed.iter().copied().sum();
-    let found: Vec<Option<Found>> = out
-        .par_chunks_mut(LANES * BINS)
-        .enumerate()
-        .map(|(g, chunk)| {
-            fill(&binned.groups[g], rows, packed, chunk);
-            best_of_group(binned, categories, g, chunk, total, limits)
-        })
-        .collect();
-    best(found)
+/// Builds histograms of binned rows and finds the best splits that they show.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    pub binned: &'a Binned,
+    /// Which binned features are categories.
+    pub categories: &'a [bool],
+    pub limits: Limits,
 }
 
-/// From the histogram of a parent, `large`, and the rows of its smaller child: fills `small` with the child's, leaves the other
-/// child's in `large`, and finds the best split of both (smaller first).
-pub fn children(
-    binned: &Binned,
-    categories: &[bool],
-    rows: &[u32],
-    packed: &[Sum],
-    small: &mut Histogram,
-    large: &mut Histogram,
-    totals: (Sum, Sum),
-    limits: &Limits,
-) -> (Option<Found>, Option<Found>) {
-    let work = |(g, (small, large)): (usize, (&mut [Sum], &mut [Sum]))| {
-        fill(&binned.groups[g], rows, packed, small);
-        large.iter_mut().zip(small.iter()).for_each(|(l, s)| *l = *l - *s);
-        let pick = |chunk: &[Sum], total| best_of_group(binned, categories, g, chunk, total, limits);
-        (pick(small, totals.0), pick(large, totals.1))
-    };
-    let chunks = small.par_chunks_mut(LANES * BINS).zip(large.par_chunks_mut(LANES * BINS)).enumerate();
-    let (a, b): (Vec<_>, Vec<_>) = chunks.map(work).unzip();
-    (best(a), best(b))
+impl Search<'_> {
+    /// Fills `out` with the histogram of all rows, whose sums are `packed`, and finds their best split.
+    pub fn root(&self, packed: &[Sum], total: Sum, out: &mut Histogram) -> Option<Found> {
+        let groups = out.chunks_mut(LANES * BINS).enumerate().collect();
+        best(side_by_side(groups, packed.len(), |(g, chunk)| {
+            fill(chunk, self.binned.groups[g].iter().zip(packed));
+            self.best_of_group(g, chunk, total)
+        }))
+    }
+
+    /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills `small` with the child's, leaves
+    /// the other child's in `large`, and finds the best split of both (smaller first), whose sums are `totals`.
+    pub fn children(
+        &self,
+        rows: (&[u32], &[Sum]),
+        small: &mut Histogram,
+        large: &mut Histogram,
+        totals: (Sum, Sum),
+    ) -> (Option<Found>, Option<Found>) {
+        let groups = small.chunks_mut(LANES * BINS).zip(large.chunks_mut(LANES * BINS)).enumerate().collect();
+        let found = side_by_side(groups, rows.0.len(), |(g, (small, large))| {
+            let bins = &self.binned.groups[g];
+            fill(small, rows.0.iter().map(|&row| &bins[row as usize]).zip(rows.1));
+            large.iter_mut().zip(small.iter()).for_each(|(l, s)| *l = *l - *s);
+            (self.best_of_group(g, small, totals.0), self.best_of_group(g, large, totals.1))
+        });
+        let (a, b) = found.into_iter().unzip();
+        (best(a), best(b))
+    }
+
+    fn best_of_group(&self, g: usize, chunk: &[Sum], total: Sum) -> Option<Found> {
+        let features = g * LANES..self.binned.columns.len().min((g + 1) * LANES);
+        let of = |f: usize| {
+            let sums = &chunk[(f - g * LANES) * BINS..][..self.binned.cuts[f].bins()];
+            best_of_feature(f, sums, self.categories[f], total, &self.limits)
+        };
+        best(features.map(of).collect())
+    }
 }
 
-fn fill(bins: &[[u8; LANES]], rows: &[u32], packed: &[Sum], out: &mut [Sum]) {
+/// Additions below which threads would wait for each other longer than they work.
+const SMALL: usize = 1 << 15;
+
+/// The results of all groups in their order, on all threads where there is enough to do.
+fn side_by_side<T: Send, R: Send>(groups: Vec<T>, rows: usize, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    if groups.len() * LANES * (rows + 2 * BINS) < SMALL {
+        groups.into_iter().map(work).collect()
+    } else {
+        groups.into_par_iter().map(work).collect()
+    }
+}
+
+/// Sums the rows' packed gradients by bin, for each lane of a group.
+#[inline(always)]
+fn fill<'a>(out: &mut [Sum], rows: impl Iterator<Item = (&'a [u8; LANES], &'a Sum)>) {
     out.fill(Sum::default());
     let (lanes, _) = out.as_chunks_mut::<BINS>();
     let Ok(lanes) = <&mut [[Sum; BINS]; LANES]>::try_from(lanes) else { return };
-    for (&row, &sum) in rows.iter().zip(packed) {
-        let bins = bins[row as usize];
-        for lane in 0..LANES {
-            let slot = &mut lanes[lane][bins[lane] as usize];
-            *slot = *slot + sum;
+    for (bins, &sum) in rows {
+        for (lane, &bin) in lanes.iter_mut().zip(bins) {
+            lane[bin as usize] = lane[bin as usize] + sum;
         }
     }
 }
@@ -166,11 +192,6 @@ fn fill(bins: &[[u8; LANES]], rows: &[u32], packed: &[Sum], out: &mut [Sum]) {
 /// The greatest gain; of equals the lowest feature.
 fn best(found: Vec<Option<Found>>) -> Option<Found> {
     found.into_iter().flatten().reduce(|a, b| if b.gain > a.gain { b } else { a })
-}
-
-fn best_of_group(binned: &Binned, categories: &[bool], g: usize, chunk: &[Sum], total: Sum, limits: &Limits) -> Option<Found> {
-    let features = g * LANES..binned.columns.len().min((g + 1) * LANES);
-    best(features.clone().map(|f| best_of_feature(f, &chunk[(f - g * LANES) * BINS..][..binned.cuts[f].bins()], categories[f], total, limits)).collect())
 }
 
 /// The best cut of one feature: of the bins in their order, or of levels in the order of their own best value (which holds

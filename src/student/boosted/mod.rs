@@ -38,7 +38,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { rounds: 200, rounds_on_start: 100, start_rows: 20_000, learning_rate: 0.2, max_leaves: 31, ridge: 1.0, min_hessian: 1e-3 }
+        Settings {
+            rounds: 200,
+            rounds_on_start: 100,
+            start_rows: 20_000,
+            learning_rate: 0.2,
+            max_leaves: 31,
+            ridge: 1.0,
+            min_hessian: 1e-3,
+        }
     }
 }
 
@@ -127,12 +135,15 @@ impl<'a> Boosting<'a> {
                 }
             }
         });
-        (0..outputs).into_par_iter().map(|output| {
-            let of = |v: &[f64]| v.iter().skip(output).step_by(outputs).copied().collect::<Vec<f64>>();
-            let (g, h) = (of(&g), of(&h));
-            let scale = Scale::new(&g, &h);
-            (scale, g.iter().zip(&h).map(|(g, h)| scale.pack(*g, *h)).collect())
-        }).collect()
+        (0..outputs)
+            .into_par_iter()
+            .map(|output| {
+                let of = |v: &[f64]| v.iter().skip(output).step_by(outputs).copied().collect::<Vec<f64>>();
+                let (g, h) = (of(&g), of(&h));
+                let scale = Scale::new(&g, &h);
+                (scale, g.iter().zip(&h).map(|(g, h)| scale.pack(*g, *h)).collect())
+            })
+            .collect()
     }
 }
 

@@ -78,7 +78,9 @@ impl Design {
     pub fn model(&self, sample: &Sample, solution: &[f64]) -> Result<Logistic> {
         let classes = sample.classes;
         let first = classes - solution.len() / self.width;
-        let at = |slot: usize| (0..classes).map(|c| if c < first { 0.0 } else { solution[(c - first) * self.width + slot] }).collect::<Vec<f64>>();
+        let at = |slot: usize| {
+            (0..classes).map(|c| if c < first { 0.0 } else { solution[(c - first) * self.width + slot] }).collect::<Vec<f64>>()
+        };
         let term = |(column, slot): &(Column, usize)| match column {
             Column::Constant => Term::Nothing,
             Column::Number { mean, deviation, nulls } => {

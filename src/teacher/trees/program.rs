@@ -80,8 +80,17 @@ pub struct Source {
     pub feature: usize,
     /// Zeros are read as NaN.
     pub zero_is_missing: bool,
-    /// Whether NaN answers yes to `value <= threshold`.
-    pub nan: bool,
+    pub nan: Nan,
+}
+
+/// What NaN is read as, so that `value <= threshold` sends it where it belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Nan {
+    /// As it is: it answers no.
+    Itself,
+    /// Negative infinity: it answers yes.
+    Lowest,
+    Zero,
 }
 
 /// Ascending thresholds, and the same ones level by level for a binary search of many values at once.
@@ -322,12 +331,15 @@ fn question(split: &Split) -> Question<'_> {
             };
         }
     };
-    let zero_left = 0.0 <= threshold;
-    let nan_left = if split.missing == Missing::None { zero_left } else { split.missing_left };
+    let nan = match split.missing {
+        Missing::None => Nan::Zero,
+        _ if split.missing_left => Nan::Lowest,
+        _ => Nan::Itself,
+    };
     // where zeros go to the default side anyway, the column can be read as it is
     let as_is = if split.missing_left { threshold >= ZERO } else { threshold < -ZERO };
     let zero_is_missing = split.missing == Missing::Zero && !as_is;
-    let source = Source { feature: split.feature as usize, zero_is_missing, nan: nan_left };
+    let source = Source { feature: split.feature as usize, zero_is_missing, nan };
     Question::Number { source, threshold: Ordered::new(threshold) }
 }
 
@@ -360,7 +372,7 @@ fn column_of(question: &Question) -> (Source, Option<(u8, bool)>) {
     match *question {
         Question::Number { source, .. } => (source, None),
         Question::Set { feature, missing, cut_below_zero, .. } => {
-            (Source { feature: feature as usize, zero_is_missing: false, nan: false }, Some((missing, cut_below_zero)))
+            (Source { feature: feature as usize, zero_is_missing: false, nan: Nan::Itself }, Some((missing, cut_below_zero)))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One batch of trees over one slab of rows: the answers to the conditions, then the leaves tree by tree.
 
 use super::ensemble::{Missing, ZERO, category};
-use super::program::{Batch, LOGIC_DIGITS, Lane, NumberColumn, ROWS, SetColumn, Source, Step, TreeCode, Way};
+use super::program::{Batch, LOGIC_DIGITS, Lane, Nan, NumberColumn, ROWS, SetColumn, Source, Step, TreeCode, Way};
 use super::simd::{Kernel, Sum, Task};
 
 const NO_ROWS: Lane = Lane([0; ROWS / 64]);
@@ -68,15 +68,17 @@ impl Source {
     fn read<'a>(self, values: &'a [f32], first: usize, own: &'a mut [f32; ROWS]) -> &'a [f32; ROWS] {
         let values = &values[first..];
         match values.first_chunk::<ROWS>() {
-            Some(values) if !self.zero_is_missing && !self.nan => return values,
+            Some(values) if !self.zero_is_missing && self.nan == Nan::Itself => return values,
             Some(values) => *own = *values,
             None => own[..values.len()].copy_from_slice(values),
         }
         if self.zero_is_missing {
             own.iter_mut().for_each(|v| *v = if v.abs() <= ZERO { f32::NAN } else { *v });
         }
-        if self.nan {
-            own.iter_mut().for_each(|v| *v = if v.is_nan() { f32::NEG_INFINITY } else { *v });
+        match self.nan {
+            Nan::Itself => {}
+            Nan::Lowest => own.iter_mut().for_each(|v| *v = if v.is_nan() { f32::NEG_INFINITY } else { *v }),
+            Nan::Zero => own.iter_mut().for_each(|v| *v = if v.is_nan() { 0.0 } else { *v }),
         }
         own
     }

@@ -1,0 +1,391 @@
+//! A small pipeline in a directory of its own, and the program run on it as a scheduler would run it.
+//!
+//! The target is two Parquet files of couriers, the teachers are the committed bundles `bazaar` (LightGBM), `wallet` (XGBoost)
+//! and `studio` (a student of ours) with small histories. None of them needs ONNX Runtime.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
+use serde_json::Value;
+
+use crate::accounts::{Model, RISK, RISK_CLASSES};
+use crate::tables;
+
+/// The logical date of every run.
+pub const DATE: &str = "2026-01-01";
+/// Accounts of the target.
+pub const ROWS: usize = 360;
+/// A secret in the environment of every run, which nothing that a run writes may hold.
+pub const CANARY: &str = "canary-5f2c9e1b";
+/// Private memory, in KiB, beyond which an allocation of the program fails.
+const MEMORY: u32 = 512 << 10;
+
+const PIPELINE: &str = r#"name = "couriers"
+classes = ["legit", "fraud"]
+
+[target]
+accounts = "lake/target"
+id = "account_id"
+
+[[teachers]]
+bundle = "teachers/bazaar"
+
+[[teachers]]
+bundle = "teachers/wallet"
+
+[[teachers]]
+bundle = "teachers/studio"
+
+[student]
+family = "logistic"
+min_agreement = 0.5
+max_kl = 1.0
+
+[output]
+path = "out"
+"#;
+
+/// A file of the repository.
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
+}
+
+/// The Python that `make setup` installs, or the one that `COLDSTART_PYTHON` names.
+pub fn python() -> PathBuf {
+    let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let python = std::env::var_os("COLDSTART_PYTHON").map_or_else(installed, PathBuf::from);
+    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
+    python
+}
+
+/// A directory that is removed with its owner.
+pub struct Workdir {
+    root: PathBuf,
+}
+
+impl Drop for Workdir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+impl Workdir {
+    /// Nothing but the directories that a process has around it.
+    pub fn empty() -> Workdir {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("workdir-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        for folder in ["cwd", "home", "tmp"] {
+            fs::create_dir_all(root.join(folder)).expect("a directory for the test");
+        }
+        Workdir { root }
+    }
+
+    /// The pipeline of the module's description.
+    pub fn new() -> Workdir {
+        let work = Workdir::empty();
+        work.write_text("pipeline.toml", PIPELINE);
+        for (path, bytes) in lake() {
+            work.write_bytes(path, bytes);
+        }
+        work
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    pub fn write_bytes(&self, path: &str, bytes: &[u8]) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("a directory for the file");
+        fs::write(&path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
+    pub fn write_text(&self, path: &str, text: &str) {
+        self.write_bytes(path, text.as_bytes());
+    }
+
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        fs::read(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// Replaces the one place where `from` stands in a text file.
+    pub fn edit(&self, path: &str, from: &str, to: &str) {
+        let text = String::from_utf8(self.bytes(path)).expect("a text file");
+        assert_eq!(text.matches(from).count(), 1, "{from:?} stands once in {path}");
+        self.write_text(path, &text.replace(from, to));
+    }
+
+    pub fn table(&self, path: &str) -> RecordBatch {
+        read(&self.path(path))
+    }
+
+    pub fn write_table(&self, path: &str, batch: &RecordBatch) {
+        self.write_bytes(path, &parquet(batch, 64));
+    }
+
+    /// Rewrites a Parquet file.
+    pub fn change(&self, path: &str, change: impl FnOnce(RecordBatch) -> RecordBatch) {
+        self.write_table(path, &change(self.table(path)));
+    }
+
+    /// The target as one table.
+    pub fn target(&self) -> RecordBatch {
+        let parts = [PART_0, PART_1].map(|p| self.table(p));
+        concat_batches(&parts[0].schema(), &parts).expect("the target's files have one schema")
+    }
+
+    /// Replaces the target by files with these rows.
+    pub fn write_target(&self, parts: &[RecordBatch], row_group: usize) {
+        fs::remove_dir_all(self.path("lake/target")).expect("a target");
+        for (i, part) in parts.iter().enumerate() {
+            self.write_bytes(&format!("lake/target/part-{i}.parquet"), &parquet(part, row_group));
+        }
+    }
+
+    /// `coldstart ARGUMENTS` in this directory, ready to be started: no environment but what is named here, a canary among it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -d {MEMORY}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_coldstart")]).args(arguments);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
+        command.env("AWS_SECRET_ACCESS_KEY", CANARY).envs(std::env::var_os("ORT_DYLIB_PATH").map(|p| ("ORT_DYLIB_PATH", p)));
+        command.current_dir(self.path("cwd")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn coldstart(&self, arguments: &[&str]) -> Ran {
+        Ran::start(self.command(arguments)).finish()
+    }
+
+    /// `coldstart run` of this pipeline at [`DATE`].
+    pub fn run(&self, more: &[&str]) -> Ran {
+        self.coldstart(&[&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"], more].concat())
+    }
+
+    /// Every file below `path` with its content; hidden entries too.
+    pub fn files(&self, path: &str) -> BTreeMap<String, Vec<u8>> {
+        let root = self.path(path);
+        let mut found = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match entry.file_type().expect("a type") {
+                    t if t.is_dir() => folders.push(path),
+                    t if t.is_file() => {
+                        let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
+                        found.insert(name, fs::read(&path).unwrap_or_default());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// The published tables' files, and the record of what was published.
+    pub fn published(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = self.files("out");
+        files.retain(|path, _| !path.starts_with("_runs/") || path.ends_with("published.json"));
+        files
+    }
+
+    /// A published table in the order of its files' names.
+    pub fn published_table(&self, table: &str) -> RecordBatch {
+        let files: Vec<PathBuf> = self.files(&format!("out/{table}")).into_keys().map(|f| self.path(&format!("out/{table}/{f}"))).collect();
+        let parts: Vec<RecordBatch> = files.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")).map(|f| read(f)).collect();
+        concat_batches(&parts.first().expect("a published file").schema(), &parts).expect("one schema")
+    }
+
+    /// What a published table says of each account: the columns that start with `p_`, to the last bit.
+    pub fn probabilities(&self, table: &str, id: &str) -> BTreeMap<String, Vec<u64>> {
+        let batch = self.published_table(table);
+        let ids = texts(&batch, id);
+        let fields = batch.schema();
+        let names: Vec<&String> = fields.fields().iter().map(|f| f.name()).filter(|n| n.starts_with("p_")).collect();
+        let columns: Vec<Vec<f64>> = names.iter().map(|n| floats(&batch, n)).collect();
+        let mut found = BTreeMap::new();
+        for (i, id) in ids.into_iter().enumerate() {
+            let id = id.expect("an id");
+            assert!(found.insert(id.clone(), columns.iter().map(|c| c[i].to_bits()).collect()).is_none(), "{id} stands twice in {table}");
+        }
+        found
+    }
+}
+
+pub const PART_0: &str = "lake/target/part-0.parquet";
+pub const PART_1: &str = "lake/target/part-1.parquet";
+
+/// The files of a new [`Workdir`] beside its pipeline file, made once.
+fn lake() -> &'static BTreeMap<String, Vec<u8>> {
+    static LAKE: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
+    LAKE.get_or_init(|| {
+        let mut files = BTreeMap::new();
+        for scenario in RISK.iter().filter(|s| ["bazaar", "wallet", "studio", "courier"].contains(&s.name)) {
+            let model = Model::new(scenario, RISK_CLASSES, 7);
+            if scenario.teaches {
+                let history = tables::history(&model, 7, 400).expect("a history");
+                files.insert(format!("teachers/{}/history.parquet", scenario.name), parquet(&history, 1000));
+                for entry in fs::read_dir(fixture("teachers").join(scenario.name)).expect("a committed bundle").flatten() {
+                    let name = format!("teachers/{}/{}", scenario.name, entry.file_name().to_string_lossy());
+                    files.insert(name, fs::read(entry.path()).expect("a file of a bundle"));
+                }
+            } else {
+                for (part, path) in [PART_0, PART_1].iter().enumerate() {
+                    let (accounts, _) = tables::target(&model, 7, part, part * ROWS / 2..(part + 1) * ROWS / 2).expect("a target");
+                    files.insert(path.to_string(), parquet(&accounts, 64));
+                }
+            }
+        }
+        files
+    })
+}
+
+/// A table as the bytes of a Parquet file with row groups of this many rows.
+pub fn parquet(batch: &RecordBatch, row_group: usize) -> Vec<u8> {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(row_group)).build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(batch).expect("rows");
+    writer.close().expect("a footer");
+    bytes
+}
+
+/// A Parquet file as one table.
+pub fn read(path: &Path) -> RecordBatch {
+    let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let schema = builder.schema().clone();
+    let batches: Vec<RecordBatch> = builder.build().expect("a reader").map(|b| b.expect("rows")).collect();
+    concat_batches(&schema, &batches).expect("one schema")
+}
+
+/// The table with this column in the place of the one of the same name, or after all others.
+pub fn with(batch: &RecordBatch, name: &str, array: ArrayRef) -> RecordBatch {
+    let mut columns: Vec<(String, ArrayRef)> = named_columns(batch);
+    match columns.iter_mut().find(|(n, _)| n == name) {
+        Some(column) => column.1 = array,
+        None => columns.push((name.to_string(), array)),
+    }
+    table(columns)
+}
+
+/// The table without a column.
+pub fn without(batch: &RecordBatch, name: &str) -> RecordBatch {
+    table(named_columns(batch).into_iter().filter(|(n, _)| n != name).collect())
+}
+
+/// The table with another name for a column.
+pub fn renamed(batch: &RecordBatch, from: &str, to: &str) -> RecordBatch {
+    table(named_columns(batch).into_iter().map(|(n, a)| (if n == from { to.to_string() } else { n }, a)).collect())
+}
+
+/// The names and columns of a table.
+pub fn named_columns(batch: &RecordBatch) -> Vec<(String, ArrayRef)> {
+    batch.schema().fields().iter().map(|f| f.name().clone()).zip(batch.columns().iter().cloned()).collect()
+}
+
+/// A table from its columns, every one of which may hold nulls.
+pub fn table(columns: Vec<(String, ArrayRef)>) -> RecordBatch {
+    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Schema::new(fields).into(), columns.into_iter().map(|(_, array)| array).collect()).expect("columns of one length")
+}
+
+/// A column as numbers; null is NaN.
+pub fn floats(batch: &RecordBatch, name: &str) -> Vec<f64> {
+    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name:?}"));
+    let column = cast(column, &DataType::Float64).expect("numbers");
+    column.as_primitive::<Float64Type>().iter().map(|v| v.unwrap_or(f64::NAN)).collect()
+}
+
+/// A column as text.
+pub fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name:?}"));
+    let column = cast(column, &DataType::Utf8).expect("text");
+    column.as_string::<i32>().iter().map(|v| v.map(str::to_string)).collect()
+}
+
+/// A program that runs.
+pub struct Running {
+    child: Child,
+    line: String,
+}
+
+/// What a program said and how it ended. `{}` shows all of it.
+pub struct Ran {
+    line: String,
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn start(mut command: Command) -> Running {
+        let line = format!("{command:?}\nin {:?}", command.get_current_dir());
+        Running { child: command.spawn().unwrap_or_else(|e| panic!("{line}: {e}")), line }
+    }
+
+    /// The result line of a run that succeeded.
+    pub fn result(&self) -> Value {
+        assert_eq!(self.code, Some(0), "success\n{self}");
+        assert_eq!(self.stdout.matches('\n').count(), 1, "one line on stdout\n{self}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("stdout: {e}\n{self}"))
+    }
+
+    /// The run succeeded with this status.
+    pub fn is(&self, status: &str) -> &Ran {
+        assert_eq!(self.result()["status"], status, "{self}");
+        self
+    }
+
+    /// The error line of a run that failed with this exit code: the last line on stderr.
+    pub fn error(&self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "exit {code}\n{self}");
+        let last = self.stderr.lines().last().unwrap_or_default();
+        let error: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line on stderr: {e}\n{self}"));
+        assert_eq!((&error["level"], &error["exit"]), (&"error".into(), &code.into()), "{self}");
+        assert!(self.stdout.is_empty(), "nothing on stdout\n{self}");
+        error
+    }
+
+    /// The events of a stage on stderr.
+    pub fn events(&self, stage: &str) -> Vec<String> {
+        let lines = self.stderr.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+        lines.filter(|l| l["stage"] == stage).map(|l| l["event"].as_str().unwrap_or_default().to_string()).collect()
+    }
+}
+
+impl Running {
+    /// SIGKILL: no handler runs.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the program is ours");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn finish(self) -> Ran {
+        let output = self.child.wait_with_output().expect("the program ends");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ran { line: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}", self.line, self.code, self.stdout, self.stderr)
+    }
+}
