@@ -87,7 +87,8 @@ pub fn main() -> u8 {
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
-    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log))).unwrap_or_else(|_| Err(Error::bug("an invariant was broken; this is a bug")));
+    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log)))
+        .unwrap_or_else(|_| Err(Error::bug("an invariant was broken; this is a bug")));
     match result.and_then(|line| print_line(&line)) {
         Ok(()) => 0,
         Err(error) => {
@@ -151,7 +152,9 @@ fn run_name(command: &Command) -> String {
 
 fn print_line(line: &Value) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
 }
 
 /// The error as the last line on stderr: one JSON object.

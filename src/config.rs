@@ -194,7 +194,8 @@ impl Pipeline {
             }
         }
         if self.teachers.len() < 2 {
-            return Err(Error::config(format!("at least two teachers are needed, the pipeline names {}", self.teachers.len())).with("key", "teachers"));
+            return Err(Error::config(format!("at least two teachers are needed, the pipeline names {}", self.teachers.len()))
+                .with("key", "teachers"));
         }
         self.check_shares()?;
         let share = |key: &'static str, v: f64, low: f64, high: f64| match (low..=high).contains(&v) {
@@ -222,7 +223,9 @@ impl Pipeline {
         for (class, share) in shares {
             let (low, high) = share.range();
             if !self.classes.contains(class) {
-                return Err(Error::config("class_shares names a class that is not in classes").with("key", "target.class_shares").value(class));
+                return Err(Error::config("class_shares names a class that is not in classes")
+                    .with("key", "target.class_shares")
+                    .value(class));
             }
             if !(0.0..=1.0).contains(&low) || !(low..=1.0).contains(&high) {
                 return Err(Error::config("a share lies between 0 and 1, a range goes from low to high")
@@ -244,7 +247,11 @@ impl Pipeline {
 fn set(table: &mut Table, pair: &str) -> Result<()> {
     let refuse = |why: &str| Error::new(crate::error::Kind::Usage, why).with("argument", format!("--set {pair}"));
     let (path, text) = pair.split_once('=').ok_or_else(|| refuse("--set takes key.path=value"))?;
-    let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(text.to_string()));
+    let value = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_string()));
     let (parents, last) = path.trim().rsplit_once('.').map_or((None, path.trim()), |(p, l)| (Some(p), l));
     let mut place = table;
     for name in parents.into_iter().flat_map(|p| p.split('.')) {
@@ -277,7 +284,8 @@ fn refuse_unknown(table: &Table, prefix: &str, known: &[String]) -> Result<()> {
             Value::Table(inner) if is_table => refuse_unknown(inner, &inside, known)?,
             Value::Array(items) if is_table => {
                 for item in items {
-                    let inner = item.as_table().ok_or_else(|| Error::config("a table is expected here").with("key", path.clone()).value(item))?;
+                    let inner =
+                        item.as_table().ok_or_else(|| Error::config("a table is expected here").with("key", path.clone()).value(item))?;
                     refuse_unknown(inner, &inside, known)?;
                 }
             }
@@ -304,7 +312,8 @@ fn expand(table: &mut Table, prefix: &str, environment: &dyn Fn(&str) -> Option<
                 let mut rest = text.as_str();
                 while let Some((before, after)) = rest.split_once("${") {
                     let (name, tail) = after.split_once('}').ok_or_else(|| Error::config("${ without }").with("key", path))?;
-                    let found = environment(name).ok_or_else(|| Error::config("environment variable is not set").with("key", path).value(name))?;
+                    let found =
+                        environment(name).ok_or_else(|| Error::config("environment variable is not set").with("key", path).value(name))?;
                     out.push_str(before);
                     out.push_str(&found);
                     rest = tail;

@@ -88,7 +88,13 @@ impl Error {
         let kind = match source.kind() {
             E::NotFound => Kind::Missing,
             E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => Kind::CannotCreate,
-            E::StorageFull | E::QuotaExceeded | E::Interrupted | E::WouldBlock | E::TimedOut | E::ResourceBusy | E::StaleNetworkFileHandle => Kind::TryAgain,
+            E::StorageFull
+            | E::QuotaExceeded
+            | E::Interrupted
+            | E::WouldBlock
+            | E::TimedOut
+            | E::ResourceBusy
+            | E::StaleNetworkFileHandle => Kind::TryAgain,
             _ => Kind::Io,
         };
         Error::new(kind, format!("{doing}: {source}")).file(path)

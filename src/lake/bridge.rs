@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 pub fn to_polars(name: &str, array: &ArrayRef) -> std::result::Result<Series, String> {
     let (data, schema) = arrow::ffi::to_ffi(&array.to_data()).map_err(|e| e.to_string())?;
     // SAFETY: both crates' structs are the C data interface's, laid out by its specification; ownership moves with the value.
-    let (data, schema) = unsafe { (transmute::<FFI_ArrowArray, theirs::ArrowArray>(data), transmute::<FFI_ArrowSchema, theirs::ArrowSchema>(schema)) };
+    let (data, schema) =
+        unsafe { (transmute::<FFI_ArrowArray, theirs::ArrowArray>(data), transmute::<FFI_ArrowSchema, theirs::ArrowSchema>(schema)) };
     // SAFETY: arrow exported both structs just now, so they are valid by the specification.
     let field = unsafe { theirs::import_field_from_c(&schema) }.map_err(|e| e.to_string())?;
     // SAFETY: as above, and the data type is the one exported with the array.

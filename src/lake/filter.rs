@@ -8,8 +8,7 @@ use super::bridge::to_polars;
 use crate::error::{Error, Result};
 
 /// A row filter and the columns that it reads.
-#[derive(Debug)]
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Filter {
     expression: Expr,
     text: String,
@@ -42,7 +41,8 @@ impl Filter {
 
     /// For each row whether the expression is true (null is not true).
     pub fn mask(&self, batch: &RecordBatch) -> Result<Vec<bool>> {
-        let refuse = |e: String| Error::config(format!("the row filter cannot be evaluated: {e}")).with("key", "target.where").value(&self.text);
+        let refuse =
+            |e: String| Error::config(format!("the row filter cannot be evaluated: {e}")).with("key", "target.where").value(&self.text);
         let mut series = Vec::with_capacity(self.columns.len());
         for name in &self.columns {
             let array = batch.column_by_name(name).ok_or_else(|| Error::bug("a filter column was not read").column(name))?;

@@ -93,7 +93,13 @@ pub fn duplicates(accounts: &Accounts, id: &str) -> Result<Duplicates> {
     Ok(duplicates)
 }
 
-fn note_repeats(batch: &RecordBatch, rows: &[u64], suspects: &HashSet<u64>, first: &mut HashMap<String, u64>, out: &mut Duplicates) -> Result<()> {
+fn note_repeats(
+    batch: &RecordBatch,
+    rows: &[u64],
+    suspects: &HashSet<u64>,
+    first: &mut HashMap<String, u64>,
+    out: &mut Duplicates,
+) -> Result<()> {
     let found = hashes(batch.column(0))?;
     let text = as_text(batch.column(0))?;
     let text = text.as_string::<i64>();

@@ -91,7 +91,9 @@ fn walk(folder: &Path, root: &Path, partitions: &BTreeMap<String, Option<String>
             check_file(&path, Some(root))?;
             found.push(Located { path, partitions: partitions.clone() });
         } else {
-            return Err(Error::data("a foreign file lies among the Parquet files").file(&path).hint("move it away, or hide it with a leading _ or ."));
+            return Err(Error::data("a foreign file lies among the Parquet files")
+                .file(&path)
+                .hint("move it away, or hide it with a leading _ or ."));
         }
     }
     Ok(())

@@ -87,7 +87,8 @@ pub fn read(path: &Path, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Res
 
 /// The parts directly in `folder`, sorted by name.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut parts: Vec<PathBuf> = crate::run::digest::list(folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
+    let mut parts: Vec<PathBuf> =
+        crate::run::digest::list(folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
     parts.sort();
     Ok(parts)
 }

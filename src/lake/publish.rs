@@ -47,7 +47,9 @@ pub fn publish(source: &Path, staging: &Path, output: &Path, table: &str, date: 
         let to = staging.join(&path);
         let folder = to.parent().unwrap_or(staging);
         fs::create_dir_all(folder).map_err(|e| cannot_create(&e, folder))?;
-        fs::hard_link(source.join(&path), &to).or_else(|_| fs::copy(source.join(&path), &to).map(|_| ())).map_err(|e| cannot_create(&e, &to))?;
+        fs::hard_link(source.join(&path), &to)
+            .or_else(|_| fs::copy(source.join(&path), &to).map(|_| ()))
+            .map_err(|e| cannot_create(&e, &to))?;
         sync(&to)?;
         sync(folder)?;
         files.push(digest::file(staging, &path)?);

@@ -58,7 +58,7 @@ impl Sample {
     }
 
     /// Raw scores and support of the rows, in the order of their keys.
-    fn finish(mut self) -> Vec<(Vec<f64>, Vec<f64>)> {
+    pub fn finish(mut self) -> Vec<(Vec<f64>, Vec<f64>)> {
         self.prune();
         self.rows.into_iter().map(|(_, raw, s)| (raw, s)).collect()
     }

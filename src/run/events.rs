@@ -78,7 +78,8 @@ impl Log {
         };
         if self.text {
             let mark = if level == "info" { String::new() } else { format!("{level}: ") };
-            let rest: Vec<String> = details.iter().map(|(k, v)| format!("{k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_string))).collect();
+            let rest: Vec<String> =
+                details.iter().map(|(k, v)| format!("{k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_string))).collect();
             let _ = writeln!(stderr, "{:>10} {mark}{event} {}", stage, rest.join(" "));
         } else {
             let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_millis() as f64 / 1000.0);

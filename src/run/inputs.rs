@@ -39,7 +39,9 @@ impl Inputs {
         }
         let id = accounts.field(&pipeline.target.id)?;
         if !ids::can_be_id(id.data_type()) {
-            return Err(Error::data(format!("an account id is an integer or a string, the column is {}", id.data_type())).file(&place).column(id.name()));
+            return Err(Error::data(format!("an account id is an integer or a string, the column is {}", id.data_type()))
+                .file(&place)
+                .column(id.name()));
         }
         let teachers = pipeline.teachers.par_iter().map(|t| Teacher::load(pipeline, t)).collect::<Result<Vec<_>>>()?;
         refuse_same_names(&teachers)?;
@@ -106,7 +108,10 @@ pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
     let place = pipeline.resolve(&pipeline.target.accounts);
     let accounts = Accounts::open(&place)?;
     let digest_all = |files: Vec<(String, std::path::PathBuf)>| -> Result<Vec<FileDigest>> {
-        files.into_par_iter().map(|(name, path)| Ok(FileDigest { path: name, ..digest::file(Path::new(""), &path.to_string_lossy())? })).collect()
+        files
+            .into_par_iter()
+            .map(|(name, path)| Ok(FileDigest { path: name, ..digest::file(Path::new(""), &path.to_string_lossy())? }))
+            .collect()
     };
     let mut teachers = Vec::new();
     for reference in &pipeline.teachers {

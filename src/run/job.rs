@@ -163,7 +163,9 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str) -> Result<(
     }
     let output = job.pipeline.output_path();
     for (table, _) in TABLES {
-        if before.is_none() && let Some(file) = publish::foreign(&output, table, &job.date, &key[..12]) {
+        if before.is_none()
+            && let Some(file) = publish::foreign(&output, table, &job.date, &key[..12])
+        {
             return refuse(format!("the partition of table {table} was published by another pipeline: {file}"));
         }
     }
@@ -180,7 +182,9 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
             }
         } else if wanted {
             if !valid {
-                return Err(Error::new(Kind::Missing, "an earlier stage has not finished").with("stage", stage.name()).hint("run the stages in their order"));
+                return Err(Error::new(Kind::Missing, "an earlier stage has not finished")
+                    .with("stage", stage.name())
+                    .hint("run the stages in their order"));
             }
             super::cancel::check()?;
             let clock = std::time::Instant::now();

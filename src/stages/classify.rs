@@ -27,8 +27,8 @@ use crate::relevance::simplex::first_largest;
 use crate::run::directory::write_json;
 use crate::run::job::Run;
 use crate::student::Student;
-use crate::teacher::{bundle, read_student};
 use crate::teacher::encode::Block;
+use crate::teacher::{bundle, read_student};
 
 /// The stage's summary.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -3,26 +3,22 @@
 //! In: the sample's features, which step 2 kept, and its soft labels. Out: the table `student`, a bundle that can be a teacher
 //! later, and `fit.json`: how well the student keeps what the soft labels say, and whether it passed the gate.
 
-use std::path::Path;
-
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::part_name;
 use super::profile::{Profile, StudentFeature};
 use super::relevance::target_profile;
 use super::score::Scored;
+use super::{part_name, student_bundle};
 use crate::config::OnFailure;
 use crate::error::{Error, Result};
 use crate::lake::column::Kind;
 use crate::lake::{ids, part};
-use crate::run::directory::{read_json, write_atomic, write_json};
+use crate::run::directory::{read_json, write_json};
 use crate::run::job::Run;
-use crate::student::export::{Input, to_onnx};
 use crate::student::{self, Fidelity, Sample, Settings};
-use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training};
 
 /// Below this many accounts nothing is held out: the student is measured on what it was fitted to.
 const LEAST_TO_HOLD_OUT: usize = 100;
@@ -60,7 +56,13 @@ impl Fit {
 
 impl From<Fidelity> for Measured {
     fn from(f: Fidelity) -> Measured {
-        Measured { log_loss: f.log_loss, kl: f.kl, agreement: f.agreement, calibration: f.calibration, rank_correlation: f.rank_correlation }
+        Measured {
+            log_loss: f.log_loss,
+            kl: f.kl,
+            agreement: f.agreement,
+            calibration: f.calibration,
+            rank_correlation: f.rank_correlation,
+        }
     }
 }
 
@@ -88,18 +90,30 @@ pub fn run(run: &Run) -> Result<()> {
     let fitted = {
         let (train, test) = (Subset::new(&rows, &train, classes), Subset::new(&rows, &test, classes));
         let columns = [train.columns(), test.columns()];
-        student::fit(settings.family, &train.sample(&columns[0], &kinds, classes), &test.sample(&columns[1], &kinds, classes), settings.seed, &Settings::default())?
+        student::fit(
+            settings.family,
+            &train.sample(&columns[0], &kinds, classes),
+            &test.sample(&columns[1], &kinds, classes),
+            settings.seed,
+            &Settings::default(),
+        )?
     };
     let mut student = fitted.student;
-    if n <= REFIT_ROWS && n >= LEAST_TO_HOLD_OUT {
+    if (LEAST_TO_HOLD_OUT..=REFIT_ROWS).contains(&n) {
         let all: Vec<usize> = (0..n).collect();
         let all = Subset::new(&rows, &all, classes);
         let columns = all.columns();
-        student = student::fit_one(student::Family::parse(student.family())?, &all.sample(&columns, &kinds, classes), settings.seed, &Settings::default())?;
+        student = student::fit_one(
+            student::Family::parse(student.family())?,
+            &all.sample(&columns, &kinds, classes),
+            settings.seed,
+            &Settings::default(),
+        )?;
     }
     let fidelity = fitted.fidelity;
     let passed = fidelity.agreement >= settings.min_agreement && fidelity.kl <= settings.max_kl;
-    let tried = fitted.tried.iter().map(|t| (t.family.to_string(), t.fidelity.as_ref().map(|f| f.log_loss).map_err(Clone::clone))).collect();
+    let tried =
+        fitted.tried.iter().map(|t| (t.family.to_string(), t.fidelity.as_ref().map(|f| f.log_loss).map_err(Clone::clone))).collect();
     let fit = Fit { family: student.family().to_string(), rows: n, held_out_rows: test.len(), fidelity: fidelity.into(), tried, passed };
     if !passed {
         let seen = json!({"agreement": fit.fidelity.agreement, "kl": fit.fidelity.kl});
@@ -112,7 +126,7 @@ pub fn run(run: &Run) -> Result<()> {
     }
     run.log.info("fit", "chosen", json!({"family": fit.family, "rows": n, "log_loss": fit.fidelity.log_loss, "kl": fit.fidelity.kl, "agreement": fit.fidelity.agreement}));
     let folder = run.directory.stage("fit");
-    write_bundle(run, &folder.join("student"), student.as_ref(), &profile, &fit)?;
+    student_bundle::write(run, &folder.join("student"), student.as_ref(), &profile, &fit, &Subset::new(&rows, &test, classes).columns)?;
     write_json(&folder.join("fit.json"), &fit)
 }
 
@@ -172,30 +186,4 @@ impl Subset {
     fn sample<'a>(&'a self, columns: &'a [&'a [f32]], kinds: &'a [student::Kind], classes: usize) -> Sample<'a> {
         Sample { columns, kinds, soft: &self.soft, weights: &self.weights, classes }
     }
-}
-
-fn write_bundle(run: &Run, folder: &Path, student: &dyn student::Student, profile: &Profile, fit: &Fit) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| crate::run::directory::cannot_create(&e, folder))?;
-    let features = profile.student.iter().map(|f| FeatureSpec {
-        name: f.name.clone(),
-        kind: f.kind,
-        encode: (f.kind == Kind::Category).then_some(Encode::Code),
-        values: f.levels.clone(),
-        missing: None,
-    });
-    let bundle = Bundle {
-        name: run.pipeline.name.clone(),
-        scenario: format!("{}, distilled from {} teachers", run.pipeline.name, run.inputs.teachers.len()),
-        model: ModelFile { file: "model.json".to_string(), format: Format::Coldstart, classes: run.pipeline.classes.clone() },
-        history: None,
-        training: Training { rows: fit.rows as u64, until: Some(run.date.to_string()) },
-        features: features.collect(),
-        folder: folder.to_path_buf(),
-    };
-    let text = toml::to_string(&bundle).map_err(|e| Error::bug(format!("the student's bundle cannot be written: {e}")))?;
-    write_atomic(&folder.join("teacher.toml"), text.as_bytes())?;
-    write_atomic(&folder.join("model.json"), student::to_json(student)?.as_bytes())?;
-    let inputs: Vec<Input> = profile.student.iter().map(|f| Input { name: &f.name, levels: &f.levels }).collect();
-    write_atomic(&folder.join("model.onnx"), &to_onnx(student, &inputs)?)?;
-    write_json(&folder.join("fidelity.json"), fit)
 }

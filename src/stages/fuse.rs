@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use polars::prelude::{Column, DataFrame, IntoLazy, JoinArgs, JoinType, SortMultipleOptions, col};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::relevance::{Scores, target_profile};
 use super::score::Scored;
@@ -20,7 +21,21 @@ use crate::relevance::calculator::Calculator;
 use crate::relevance::distance::Distances;
 use crate::relevance::fuse::{Fused, Fuser};
 use crate::relevance::sum::ExactMeans;
+use crate::run::directory::{read_json, write_json};
 use crate::run::job::Run;
+
+/// Mean weight of each teacher over the target, for those who come later.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Weights {
+    pub teachers: Vec<String>,
+    pub weights: Vec<f64>,
+}
+
+impl Weights {
+    pub fn load(run: &Run) -> Result<Weights> {
+        read_json(&run.directory.stage("fuse").join("fuse.json"))
+    }
+}
 
 /// Hands every row of a batch, fused, to `each`.
 pub fn each_row(fuser: &Fuser, scores: &Scores, rows: usize, mut each: impl FnMut(usize, &Fused)) {
@@ -56,7 +71,10 @@ pub fn run(run: &Run) -> Result<()> {
     parts.iter().for_each(|p| weights.merge(p));
     let profile = target_profile(run, &scored)?;
     let features = features_table(&names, &distances, &profile).map_err(|e| Error::bug(e.to_string()))?;
-    let teachers = teachers_table(run, &scored, &calculator, &distances, (&weights.means(), &fusion.domain_areas), &features).map_err(|e| Error::bug(e.to_string()))?;
+    let teachers = teachers_table(run, &scored, &calculator, &distances, (&weights.means(), &fusion.domain_areas), &features)
+        .map_err(|e| Error::bug(e.to_string()))?;
+    let weights = Weights { teachers: names.iter().map(|n| n.to_string()).collect(), weights: weights.means() };
+    write_json(&folder.join("fuse.json"), &weights)?;
     for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
         let batch = to_arrow(&frame)?;
         let mut part = Part::create(&folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
@@ -76,10 +94,17 @@ fn schema(run: &Run, teachers: &[&str]) -> Result<SchemaRef> {
     Ok(part::schema(fields))
 }
 
-fn fused_batch(run: &Run, fuser: &Fuser, batch: &RecordBatch, schema: &SchemaRef, teachers: usize, means: &mut ExactMeans) -> Result<RecordBatch> {
+fn fused_batch(
+    run: &Run,
+    fuser: &Fuser,
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    teachers: usize,
+    means: &mut ExactMeans,
+) -> Result<RecordBatch> {
     let (rows, classes) = (batch.num_rows(), run.pipeline.classes.len());
     let mut floats = vec![Vec::with_capacity(rows); classes + teachers + 2];
-    let mut agree = vec![Vec::with_capacity(rows); 3];
+    let mut agree = [const { Vec::new() }; 3];
     let mut broken = None;
     each_row(fuser, &Scores::of(batch, teachers, classes)?, rows, |i, fused| {
         let values = fused.label.iter().chain(&fused.weights).chain([&fused.support, &fused.disagreement]);
@@ -147,7 +172,10 @@ fn teachers_table(
             Column::new("scenario".into(), teachers.iter().map(|t| t.bundle.scenario.as_str()).collect::<Vec<_>>()),
             Column::new("training_rows".into(), teachers.iter().map(|t| t.bundle.training.rows).collect::<Vec<_>>()),
             Column::new("weight".into(), weights.to_vec()),
-            Column::new("relevance".into(), distances.js.iter().map(|js| 1.0 / (js + crate::relevance::distance::LEAST_JS)).collect::<Vec<_>>()),
+            Column::new(
+                "relevance".into(),
+                distances.js.iter().map(|js| 1.0 / (js + crate::relevance::distance::LEAST_JS)).collect::<Vec<_>>(),
+            ),
             Column::new("js_weight".into(), distances.weights.clone()),
             Column::new("domain_auc".into(), domain_areas.to_vec()),
             Column::new("own_slope".into(), calculator.calibrations.iter().map(|c| c.slope).collect::<Vec<_>>()),
@@ -158,12 +186,16 @@ fn teachers_table(
         ],
     )?;
     let mean = |name: &str| col(name).mean();
-    let worst = col("feature").sort_by([col("js")], SortMultipleOptions::default().with_order_descending(true)).first().alias("most_shifted");
-    let by_teacher = features
-        .clone()
-        .lazy()
-        .group_by_stable([col("teacher")])
-        .agg([mean("js"), mean("psi"), mean("ks"), mean("null_gap"), mean("wasserstein"), worst]);
+    let worst =
+        col("feature").sort_by([col("js")], SortMultipleOptions::default().with_order_descending(true)).first().alias("most_shifted");
+    let by_teacher = features.clone().lazy().group_by_stable([col("teacher")]).agg([
+        mean("js"),
+        mean("psi"),
+        mean("ks"),
+        mean("null_gap"),
+        mean("wasserstein"),
+        worst,
+    ]);
     base.lazy()
         .join(by_teacher, [col("teacher")], [col("teacher")], JoinArgs::new(JoinType::Left))
         .sort(["weight", "teacher"], SortMultipleOptions::default().with_order_descending_multi([true, false]))

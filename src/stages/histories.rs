@@ -63,7 +63,10 @@ impl History {
             None => Ok(()),
             Some((feature, odd)) => {
                 let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
-                Err(Error::data("a feature of the history holds values that are not finite").file(&self.path).column(&feature.name).value(counts))
+                Err(Error::data("a feature of the history holds values that are not finite")
+                    .file(&self.path)
+                    .column(&feature.name)
+                    .value(counts))
             }
         }
     }
@@ -93,14 +96,17 @@ impl History {
                 return Err(refuse(Error::data("a label is null").with("row", row.to_string())));
             }
             let class = own.iter().position(|c| c == text.value(row));
-            let class = class.ok_or_else(|| refuse(Error::data(format!("a label is none of the teacher's classes {own:?}")).value(text.value(row))))?;
+            let class = class
+                .ok_or_else(|| refuse(Error::data(format!("a label is none of the teacher's classes {own:?}")).value(text.value(row))))?;
             labels.push(teacher.onto[class] as u16);
         }
         for (c, name) in pipeline.classes.iter().enumerate() {
             let count = labels.iter().filter(|l| usize::from(**l) == c).count() as u64;
             if count < pipeline.relevance.min_class_rows {
                 let least = pipeline.relevance.min_class_rows;
-                return Err(refuse(Error::data(format!("the history has {count} rows of class {name:?}, at least {least} are needed")).value(name)));
+                return Err(refuse(
+                    Error::data(format!("the history has {count} rows of class {name:?}, at least {least} are needed")).value(name),
+                ));
             }
         }
         let held_out = match &spec.held_out {

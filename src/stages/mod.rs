@@ -18,6 +18,7 @@ pub mod profile;
 pub mod relevance;
 pub mod score;
 pub mod sketch_file;
+mod student_bundle;
 mod verify;
 
 pub use verify::verify;

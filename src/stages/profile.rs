@@ -100,10 +100,8 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
         }
         histories::open(teacher, &inputs.features)?.map(|h| h.summaries(&inputs.features)).transpose()
     };
-    let (target, theirs) = rayon::join(
-        || sketch_target(run, &accounts),
-        || active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>(),
-    );
+    let (target, theirs) =
+        rayon::join(|| sketch_target(run, &accounts), || active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>());
     let target = target?;
     let rows = target.rows;
     if rows == 0 {

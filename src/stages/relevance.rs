@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{domain, histories};
 use super::profile::Profile;
 use super::score::{Scored, profiled, score_names, support_of};
+use super::{domain, histories};
 use super::{fuse, part_name};
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, read_all};
@@ -75,13 +75,18 @@ pub fn run(run: &Run) -> Result<()> {
     let calculator = train(run, &scored.active, &teachers, &profile)?;
     let distances = Distances::new(&profile.profiles);
     let blend = calculator.blend(&distances)?;
-    let means = over_scores(run, &scored, || blend.means(), |scores, rows, means: &mut ExactMeans| {
-        let (mut raw, mut s, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
-        for i in 0..rows {
-            scores.row(i, &mut raw, &mut s);
-            blend.add(&raw, &mut scratch, means);
-        }
-    })?
+    let means = over_scores(
+        run,
+        &scored,
+        || blend.means(),
+        |scores, rows, means: &mut ExactMeans| {
+            let (mut raw, mut s, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+            for i in 0..rows {
+                scores.row(i, &mut raw, &mut s);
+                blend.add(&raw, &mut scratch, means);
+            }
+        },
+    )?
     .into_iter()
     .fold(blend.means(), |mut all, part| {
         all.merge(&part);
@@ -123,7 +128,11 @@ fn train(run: &Run, active: &[usize], teachers: &[&Teacher], profile: &Profile) 
     let world = World::new(worlds, run.pipeline.classes.len())?;
     let calculator = Calculator::train(&world, profile.profiles.clone(), members, run.pipeline.classes.clone())?;
     if !calculator.trained {
-        run.log.warn("relevance", "the calculator could not be trained: it takes three labelled histories", json!({"teachers": teachers.len()}));
+        run.log.warn(
+            "relevance",
+            "the calculator could not be trained: it takes three labelled histories",
+            json!({"teachers": teachers.len()}),
+        );
     }
     Ok(calculator)
 }
@@ -160,7 +169,12 @@ fn history_of(run: &Run, active: &[usize], teacher: &Teacher, support: &Support,
 }
 
 /// Folds the target's scores, unit by unit in parallel; one result for each unit, in order.
-pub fn over_scores<T: Send>(run: &Run, scored: &Scored, empty: impl Fn() -> T + Sync, add: impl Fn(&Scores, usize, &mut T) + Sync) -> Result<Vec<T>> {
+pub fn over_scores<T: Send>(
+    run: &Run,
+    scored: &Scored,
+    empty: impl Fn() -> T + Sync,
+    add: impl Fn(&Scores, usize, &mut T) + Sync,
+) -> Result<Vec<T>> {
     let folder = run.directory.stage("score").join("scores");
     let (teachers, classes) = (scored.active.len(), run.pipeline.classes.len());
     let one = |unit: usize| -> Result<T> {
@@ -179,7 +193,9 @@ fn base_rate(run: &Run, scored: &Scored, fuser: &Fuser) -> Result<(&'static str,
     let target = &run.pipeline.target;
     let none = vec![0.0; run.pipeline.classes.len()];
     if let Some(shares) = &target.class_shares {
-        let place = |class: &String| run.pipeline.classes.iter().position(|c| c == class).ok_or_else(|| Error::bug("an unknown class").value(class));
+        let place = |class: &String| {
+            run.pipeline.classes.iter().position(|c| c == class).ok_or_else(|| Error::bug("an unknown class").value(class))
+        };
         let ranges = shares.iter().map(|(class, share)| {
             let (low, high) = share.range();
             Ok(ShareRange { class: place(class)?, low, high })
@@ -189,7 +205,11 @@ fn base_rate(run: &Run, scored: &Scored, fuser: &Fuser) -> Result<(&'static str,
     let Some(file) = &target.labels else { return Ok(("none", none)) };
     let labels = read_labels(run, &run.pipeline.resolve(file))?;
     if labels.len() < LEAST_LABELS {
-        run.log.warn("relevance", "too few labelled accounts to move the base rate", json!({"labels": labels.len(), "needed": LEAST_LABELS}));
+        run.log.warn(
+            "relevance",
+            "too few labelled accounts to move the base rate",
+            json!({"labels": labels.len(), "needed": LEAST_LABELS}),
+        );
         return Ok(("none", none));
     }
     Ok(("labels", shift_labelled(run, scored, fuser, labels)?))
@@ -197,16 +217,26 @@ fn base_rate(run: &Run, scored: &Scored, fuser: &Fuser) -> Result<(&'static str,
 
 fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRange]) -> Result<Vec<f64>> {
     let classes = run.pipeline.classes.len();
-    let mean = over_scores(run, scored, || ExactMeans::new(classes), |scores, rows, means: &mut ExactMeans| {
-        fuse::each_row(fuser, scores, rows, |_, fused| means.add(&fused.label));
-    })?;
+    let mean = over_scores(
+        run,
+        scored,
+        || ExactMeans::new(classes),
+        |scores, rows, means: &mut ExactMeans| {
+            fuse::each_row(fuser, scores, rows, |_, fused| means.add(&fused.label));
+        },
+    )?;
     let mean = mean.into_iter().fold(ExactMeans::new(classes), |mut all, part| {
         all.merge(&part);
         all
     });
     let mut shift = ShareShift::new(wanted_shares(&mean.means(), ranges));
     while !shift.done() {
-        let parts = over_scores(run, scored, || shift.sums(), |scores, rows, sums| fuse::each_row(fuser, scores, rows, |_, fused| sums.add(&fused.z)))?;
+        let parts = over_scores(
+            run,
+            scored,
+            || shift.sums(),
+            |scores, rows, sums| fuse::each_row(fuser, scores, rows, |_, fused| sums.add(&fused.z)),
+        )?;
         let mut sums = shift.sums();
         parts.iter().for_each(|p| sums.merge(p));
         shift.update(&sums);

@@ -24,8 +24,8 @@ use crate::relevance::duplicates::Differences;
 use crate::relevance::support::{self, Support};
 use crate::run::directory::{read_json, remove, write_json};
 use crate::run::job::Run;
-use crate::teacher::encode::{Block, Feature};
 use crate::teacher::Workspace;
+use crate::teacher::encode::{Block, Feature};
 
 /// The stage's summary.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,14 +59,20 @@ pub fn run(run: &Run) -> Result<()> {
     let (rows, differences) = score_all(run, &profile, &everyone)?;
     let copies = differences.copies();
     let active: Vec<usize> = everyone.iter().copied().filter(|k| copies[*k].is_none()).collect();
-    let mut scored = Scored { rows, units: profile.accounts(run).units().len(), sample_limit: sample_limit(run, rows), active, reprofiled: None };
+    let mut scored =
+        Scored { rows, units: profile.accounts(run).units().len(), sample_limit: sample_limit(run, rows), active, reprofiled: None };
     if scored.active.len() < everyone.len() {
         for (k, original) in copies.iter().enumerate().filter_map(|(k, c)| c.map(|c| (k, c))) {
             let names = [k, original].map(|k| run.inputs.teachers[k].name().to_string());
-            run.log.warn("score", "a teacher says the same as an earlier one and is left out", json!({"teacher": names[0], "same as": names[1]}));
+            run.log.warn(
+                "score",
+                "a teacher says the same as an earlier one and is left out",
+                json!({"teacher": names[0], "same as": names[1]}),
+            );
         }
         if scored.active.len() < 2 {
-            return Err(Error::data("fewer than two different teachers are left: all give the same scores").hint("name teachers of different scenarios"));
+            return Err(Error::data("fewer than two different teachers are left: all give the same scores")
+                .hint("name teachers of different scenarios"));
         }
         let again = profile::measure(run, profile.dropped, &scored.active)?;
         score_all(run, &again, &scored.active)?;
@@ -133,7 +139,8 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
 
 /// Where the profiled features stand among all.
 pub fn profiled<'a>(profile: &'a Profile, features: &[Feature]) -> Result<Vec<(usize, &'a Bins)>> {
-    let place = |name: &str| features.iter().position(|f| f.name == name).ok_or_else(|| Error::bug("a profiled feature is unknown").column(name));
+    let place =
+        |name: &str| features.iter().position(|f| f.name == name).ok_or_else(|| Error::bug("a profiled feature is unknown").column(name));
     profile.profiles.features.iter().map(|f| Ok((place(&f.name)?, &f.bins))).collect()
 }
 
@@ -211,7 +218,8 @@ impl Scorer<'_> {
         let hashes = ids::hashes(id)?;
         let kept: Vec<usize> = (0..block.rows).filter(|i| hashes[*i] <= self.sample_limit).collect();
         let columns = student_columns(self.student, &self.run.inputs.features, block)?;
-        let arrays = columns.into_iter().map(|c| Arc::new(kept.iter().map(|i| Some(c[*i])).collect::<Float32Array>()) as ArrayRef).collect();
+        let arrays =
+            columns.into_iter().map(|c| Arc::new(kept.iter().map(|i| Some(c[*i])).collect::<Float32Array>()) as ArrayRef).collect();
         part::batch(&self.sample_schema, arrays)
     }
 }

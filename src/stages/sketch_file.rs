@@ -41,7 +41,8 @@ impl SketchFile {
 
     /// The summary of each feature, where the sketch has it with that kind.
     pub fn summaries(mut self, features: &[Feature]) -> Vec<Option<Summary>> {
-        let fits = |kind: Kind, s: &Summary| matches!((kind, s), (Kind::Number, Summary::Number(_)) | (Kind::Category, Summary::Category(_)));
+        let fits =
+            |kind: Kind, s: &Summary| matches!((kind, s), (Kind::Number, Summary::Number(_)) | (Kind::Category, Summary::Category(_)));
         features.iter().map(|f| self.features.remove(&f.name).filter(|s| fits(f.kind, s))).collect()
     }
 }
@@ -71,7 +72,10 @@ pub fn write(place: &Path, leave_out: &[String], out: &Path) -> Result<Value> {
                 let block = Block::decode(&batch, &features, &mut odd).map_err(|e| e.file(accounts.place()))?;
                 if let Some((feature, odd)) = features.iter().zip(&odd).find(|(_, o)| o.nan + o.infinite > 0) {
                     let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
-                    return Err(Error::data("a feature holds values that are not finite").file(accounts.place()).column(&feature.name).value(counts));
+                    return Err(Error::data("a feature holds values that are not finite")
+                        .file(accounts.place())
+                        .column(&feature.name)
+                        .value(counts));
                 }
                 rows += block.rows as u64;
                 sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));

@@ -23,7 +23,9 @@ pub fn verify(pipeline: &Pipeline, directory: &Directory, rows: u64) -> Result<(
     for (stage, table) in [("fuse", "soft_labels"), ("classify", "classification")] {
         let found = count(&directory.stage(stage).join(table), pipeline, true)?;
         if found != scored || found.rows != rows {
-            return Err(Error::bug("a table does not hold every account once").with("table", table).value(format!("{found:?}, scored {scored:?}")));
+            return Err(Error::bug("a table does not hold every account once")
+                .with("table", table)
+                .value(format!("{found:?}, scored {scored:?}")));
         }
     }
     Ok(())

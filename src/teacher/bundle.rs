@@ -146,7 +146,11 @@ impl Bundle {
             return refuse("name", &self.name, "a teacher's name is 1 to 100 of a-z, 0-9, - and _");
         }
         if self.model.classes.len() < 2 || self.model.classes.iter().enumerate().any(|(i, c)| self.model.classes[..i].contains(c)) {
-            return refuse("model.classes", &format!("{:?}", self.model.classes), "a model needs two or more classes with names of their own");
+            return refuse(
+                "model.classes",
+                &format!("{:?}", self.model.classes),
+                "a model needs two or more classes with names of their own",
+            );
         }
         for file in self.files() {
             stays_inside(&self.folder, &file)?;
@@ -162,8 +166,12 @@ impl Bundle {
             feature.check(self.model.format)?;
         }
         match &self.history {
-            Some(h) if h.accounts.is_some() && h.label.is_none() => refuse("history.label", "", "a history needs the name of its label column"),
-            Some(h) if h.accounts.is_some() == h.profile.is_some() => refuse("history", "", "a history is either `accounts` or a `profile`"),
+            Some(h) if h.accounts.is_some() && h.label.is_none() => {
+                refuse("history.label", "", "a history needs the name of its label column")
+            }
+            Some(h) if h.accounts.is_some() == h.profile.is_some() => {
+                refuse("history", "", "a history is either `accounts` or a `profile`")
+            }
             _ => Ok(()),
         }
     }

@@ -66,8 +66,15 @@ pub struct Encoder {
 #[derive(Debug)]
 pub enum ModelInput {
     /// The position of its float32 column (the first, for one-hot) among the model's own.
-    Float { name: String, column: usize },
-    Text { name: String, feature: usize, missing: String },
+    Float {
+        name: String,
+        column: usize,
+    },
+    Text {
+        name: String,
+        feature: usize,
+        missing: String,
+    },
 }
 
 /// The float32 columns of a block, in the order of the plan.

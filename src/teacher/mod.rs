@@ -88,7 +88,9 @@ impl Teacher {
         }
         match out.iter().all(|p| p.is_finite() && (-1e-6..=1.0 + 1e-6).contains(p)) {
             true => Ok(()),
-            false => Err(Error::data("the model's outputs are not probabilities").file(&self.bundle.model_path()).hint("export it with probabilities as its output")),
+            false => Err(Error::data("the model's outputs are not probabilities")
+                .file(&self.bundle.model_path())
+                .hint("export it with probabilities as its output")),
         }
     }
 
@@ -106,7 +108,10 @@ impl Teacher {
         }
         match inputs <= width {
             true => Ok(()),
-            false => Err(Error::data(format!("the model has {inputs} inputs, the features of teacher.toml make {width}")).with("key", "features")),
+            false => {
+                Err(Error::data(format!("the model has {inputs} inputs, the features of teacher.toml make {width}"))
+                    .with("key", "features"))
+            }
         }
     }
 }
@@ -132,7 +137,9 @@ pub fn read_student(bytes: &[u8]) -> Result<Box<dyn Student>> {
 fn map_classes(bundle: &Bundle, reference: &TeacherRef, classes: &[String]) -> Result<Vec<usize>> {
     let own = &bundle.model.classes;
     if let Some(stray) = reference.classes.keys().find(|c| !own.contains(c)) {
-        return Err(Error::config("teachers.classes maps a class that the teacher does not have").value(stray).with("teacher", &bundle.name));
+        return Err(Error::config("teachers.classes maps a class that the teacher does not have")
+            .value(stray)
+            .with("teacher", &bundle.name));
     }
     let mut onto = Vec::with_capacity(own.len());
     for class in own {
@@ -146,7 +153,9 @@ fn map_classes(bundle: &Bundle, reference: &TeacherRef, classes: &[String]) -> R
         onto.push(index);
     }
     match classes.iter().enumerate().find(|(i, _)| !onto.contains(i)) {
-        Some((_, class)) => Err(Error::config("no class of the teacher stands for one of the target's").with("teacher", &bundle.name).value(class)),
+        Some((_, class)) => {
+            Err(Error::config("no class of the teacher stands for one of the target's").with("teacher", &bundle.name).value(class))
+        }
         None => Ok(onto),
     }
 }
@@ -162,7 +171,8 @@ pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<V
             match field {
                 None if feature.missing.is_none() => {
                     let near = schema.fields().iter().map(|f| f.name().as_str());
-                    let near = near.max_by(|a, b| strsim::jaro_winkler(a, &feature.name).total_cmp(&strsim::jaro_winkler(b, &feature.name)));
+                    let near =
+                        near.max_by(|a, b| strsim::jaro_winkler(a, &feature.name).total_cmp(&strsim::jaro_winkler(b, &feature.name)));
                     let hint = format!("the nearest column is {:?}; or give the feature `missing` in teacher.toml", near.unwrap_or(""));
                     return Err(from(Error::data("a teacher's feature is missing among the accounts' columns")).hint(hint));
                 }

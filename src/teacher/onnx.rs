@@ -48,9 +48,11 @@ impl Onnx {
             Some(session) => session,
             None => open(&self.bytes)?,
         };
-        let feed = if self.matrix { self.one_matrix(&session, encoder, block, matrix)? } else { self.named(&session, encoder, block, matrix)? };
+        let feed =
+            if self.matrix { self.one_matrix(&session, encoder, block, matrix)? } else { self.named(&session, encoder, block, matrix)? };
         let outputs = session.run(feed).map_err(|e| failed("the model cannot be run", &e))?;
-        let (shape, values) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(|e| failed("its output cannot be read", &e))?;
+        let (shape, values) =
+            outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(|e| failed("its output cannot be read", &e))?;
         let found: Vec<usize> = shape.iter().map(|d| *d as usize).collect();
         match found.as_slice() {
             [rows, c] if *rows == block.rows && *c == self.classes => out.iter_mut().zip(values).for_each(|(o, v)| *o = f64::from(*v)),
@@ -62,7 +64,9 @@ impl Onnx {
             }
             _ => {
                 let wanted = format!("[{}, {}]", block.rows, self.classes);
-                return Err(Error::data(format!("the model's output has the shape {found:?}, {wanted} is expected")).with("output", &self.output));
+                return Err(
+                    Error::data(format!("the model's output has the shape {found:?}, {wanted} is expected")).with("output", &self.output)
+                );
             }
         }
         drop(outputs);
@@ -94,7 +98,9 @@ impl Onnx {
                     (name, tensor.map_err(|e| failed("its input cannot be made", &e))?.into())
                 }
                 ModelInput::Text { name, feature, missing } => {
-                    let Column::Category { codes, levels } = &block.columns[*feature] else { return Err(Error::bug("a text input of numbers")) };
+                    let Column::Category { codes, levels } = &block.columns[*feature] else {
+                        return Err(Error::bug("a text input of numbers"));
+                    };
                     let levels: Vec<Arc<str>> = levels.iter().chain([missing]).map(|l| Arc::from(l.as_str())).collect();
                     let text = |code: u32| levels[if code == NULL { levels.len() - 1 } else { code as usize }].clone();
                     let texts: Vec<Arc<str>> = codes.iter().map(|c| text(*c)).collect();
@@ -127,7 +133,9 @@ fn probability_output(session: &Session) -> Result<String> {
         match output.dtype() {
             ValueType::Tensor { ty: TensorElementType::Float32, .. } => found.push(output.name().to_string()),
             ValueType::Sequence(_) | ValueType::Map { .. } => {
-                return Err(Error::data("the model's probabilities are a sequence of maps").with("output", output.name()).hint("export it with zipmap=False"));
+                return Err(Error::data("the model's probabilities are a sequence of maps")
+                    .with("output", output.name())
+                    .hint("export it with zipmap=False"));
             }
             _ => {}
         }

@@ -3,13 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use coldstart::error::Result;
 use coldstart::teacher::trees::engine::{Engine, Scratch};
 use coldstart::teacher::trees::ensemble::Ensemble;
-use coldstart::teacher::trees::{lightgbm, xgboost};
+use coldstart::teacher::trees::{lightgbm, onnx, xgboost};
 
 /// A model file, rows column by column, and the probabilities that its library gives, row-major.
 struct Case {
     name: String,
+    onnx: bool,
     model: Vec<u8>,
     columns: Vec<Vec<f32>>,
     expected: Vec<f64>,
@@ -17,28 +19,53 @@ struct Case {
 
 impl Case {
     fn read(rows: &Path) -> Case {
-        let model = ["txt", "json", "ubj"]
+        let model = ["txt", "json", "ubj", "onnx"]
             .map(|ending| rows.with_extension(ending))
             .into_iter()
             .find(|path| path.exists())
             .expect("a model beside the rows");
-        let bytes = std::fs::read(rows).expect("readable rows");
+        let bytes = read(rows);
         let word = |at: usize| u32::from_le_bytes(bytes[4 * at..4 * at + 4].try_into().expect("four bytes"));
         let (count, features) = (word(0) as usize, word(1) as usize);
         let columns = (0..features).map(|f| (0..count).map(|r| f32::from_bits(word(3 + r * features + f))).collect()).collect();
         let expected = bytes[12 + 4 * count * features..].as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-        Case { name: rows.display().to_string(), model: std::fs::read(model).expect("readable model"), columns, expected }
+        let mut case = Case {
+            name: rows.display().to_string(),
+            onnx: model.extension().is_some_and(|e| e == "onnx"),
+            model: read(&model),
+            columns,
+            expected,
+        };
+        if case.onnx {
+            let graph = onnx::parse(&case.model, features).expect("a sound graph").expect("a graph of trees");
+            for step in graph.steps {
+                case.columns.iter_mut().enumerate().for_each(|(feature, values)| step.apply(feature, values));
+            }
+        }
+        case
     }
 
     fn parse(&self) -> Ensemble {
-        let parsed = if self.model.starts_with(b"tree") { lightgbm::parse(&self.model) } else { xgboost::parse(&self.model) };
-        parsed.unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        self.parse_bytes(&self.model).unwrap_or_else(|e| panic!("{}: {e}", self.name)).expect("a model for the engine")
     }
 
-    /// LightGBM's float64 must be met but for the last bits of `exp`; XGBoost ends in float32.
+    /// Another model in this one's format; None if an ONNX graph is not for the engine.
+    fn parse_bytes(&self, bytes: &[u8]) -> Result<Option<Ensemble>> {
+        match bytes {
+            _ if self.onnx => Ok(onnx::parse(bytes, self.columns.len())?.map(|graph| graph.ensemble)),
+            [b't', b'r', b'e', b'e', ..] => lightgbm::parse(bytes).map(Some),
+            _ => xgboost::parse(bytes).map(Some),
+        }
+    }
+
+    /// LightGBM's float64 must be met but for the last bits of `exp`; the others end in float32.
     fn tolerance(&self) -> f64 {
         if self.model.starts_with(b"tree") { 1e-14 } else { 2e-7 }
     }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 fn cases() -> Vec<Case> {
@@ -111,17 +138,17 @@ fn a_row_scores_alike_in_any_block() {
 #[test]
 fn damaged_models_end_in_an_error_or_a_sound_model() {
     for case in cases() {
-        let parse = |bytes: &[u8]| if bytes.starts_with(b"tree") { lightgbm::parse(bytes) } else { xgboost::parse(bytes) };
         for part in 1..40 {
             let cut = case.model.len() * part / 40;
-            assert!(parse(&case.model[..cut]).is_err(), "{} cut at {cut}", case.name);
+            assert!(!matches!(case.parse_bytes(&case.model[..cut]), Ok(Some(_))), "{} cut at {cut}", case.name);
         }
         // whatever a flipped byte means, it is refused or scored without a fault
         for turn in 0..60usize {
             let mut bytes = case.model.clone();
             let at = turn.wrapping_mul(2_654_435_761) % bytes.len();
             bytes[at] = bytes[at].wrapping_add(1 + turn as u8 % 7);
-            if let Ok(engine) = parse(&bytes).and_then(|model| Engine::new(&model))
+            if let Ok(Some(model)) = case.parse_bytes(&bytes)
+                && let Ok(engine) = Engine::new(&model)
                 && engine.features() == case.columns.len()
             {
                 predict(&engine, &case.columns);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -17,6 +18,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::accounts::{Model, RISK, RISK_CLASSES};
@@ -335,6 +337,27 @@ impl Ran {
     pub fn start(mut command: Command) -> Running {
         let line = format!("{command:?}\nin {:?}", command.get_current_dir());
         Running { child: command.spawn().unwrap_or_else(|e| panic!("{line}: {e}")), line }
+    }
+
+    /// Starts a run, stops the process once it has said that `stage` is done, lets `meanwhile` happen, and lets the process go on.
+    pub fn halted(command: Command, stage: &str, meanwhile: impl FnOnce()) -> Ran {
+        let mut running = Ran::start(command);
+        let stderr = running.child.stderr.take().expect("a pipe");
+        let mut said = String::new();
+        let mut meanwhile = Some(meanwhile);
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            said.push_str(&line);
+            said.push('\n');
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(act) = meanwhile.take_if(|_| event["stage"] == stage && event["event"] == "done") {
+                let process = Pid::from_child(&running.child);
+                kill_process(process, Signal::STOP).expect("the process is ours");
+                act();
+                kill_process(process, Signal::CONT).expect("the process is ours");
+            }
+        }
+        let ran = running.finish();
+        Ran { stderr: said, ..ran }
     }
 
     /// The result line of a run that succeeded.

@@ -206,7 +206,8 @@ mod tests {
             (129, false),
             (700, true),
             (1500, true),
-            (1500, false),
+            (2500, true),
+            (2500, false),
         ] {
             for sum_in_f32 in [false, true] {
                 let trees = (0..6).map(|k| draws.tree(leaves, if k == 3 { 3 } else { 1 }, sets)).collect();

@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::ensemble::{CategorySet, Ensemble, Missing, Rule, Split, Tree, ZERO};
+use super::ensemble::{Ensemble, Missing, Rule, Split, Tree};
+use super::layout::{Layout, breadth_first};
+use super::question::{Question, columns, question};
 
 /// Rows of a slab.
 pub const ROWS: usize = 512;
@@ -104,7 +106,8 @@ pub struct Search {
 }
 
 impl Search {
-    fn new(thresholds: Vec<f32>) -> Search {
+    /// Of ascending thresholds.
+    pub fn new(thresholds: Vec<f32>) -> Search {
         let levels = usize::BITS - thresholds.len().leading_zeros();
         let mut tree = vec![f32::INFINITY; Search::level(levels)];
         for level in 0..levels {
@@ -177,28 +180,6 @@ pub struct Step {
     pub column: u32,
     /// Where to go if not `value <= threshold`, and if so.
     pub next: [u32; 2],
-}
-
-/// What a split asks, without regard to where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Question<'a> {
-    Number { source: Source, threshold: Ordered },
-    Set { feature: u32, missing: u8, cut_below_zero: bool, missing_left: bool, categories: &'a [u32] },
-}
-
-/// A finite or infinite float32 as an integer of the same order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Ordered(i32);
-
-impl Ordered {
-    fn new(value: f32) -> Self {
-        let bits = (value + 0.0).to_bits() as i32;
-        Ordered(if bits < 0 { !(bits & i32::MAX) } else { bits })
-    }
-
-    fn value(self) -> f32 {
-        f32::from_bits(if self.0 < 0 { !self.0 as u32 | 1 << 31 } else { self.0 as u32 })
-    }
 }
 
 impl<T: Copy> Batch<T> {
@@ -291,7 +272,7 @@ impl<T: Copy> Batch<T> {
 pub const LOGIC_DIGITS: usize = 32;
 
 /// Bit logic costs each row as much as a tree has splits, walking as much as it is deep.
-const WALKED_LEAVES: usize = 1024;
+const WALKED_LEAVES: usize = 2048;
 
 fn is_walked(tree: &Tree) -> bool {
     tree.leaf_count() > WALKED_LEAVES && !tree.splits.iter().any(|split| matches!(split.rule, Rule::InSet(_)))
@@ -313,196 +294,4 @@ fn gather(trees: &[Tree], start: usize) -> (usize, Vec<Question<'_>>) {
     let mut questions: Vec<Question> = known.into_keys().collect();
     questions.sort_unstable();
     (end, questions)
-}
-
-/// The question of a split, in float32 alone: for a float32 x, `x <= t` is `x <= (the largest float32 <= t)` and `x < t` is `x <= (the one before t)`.
-fn question(split: &Split) -> Question<'_> {
-    let threshold = match &split.rule {
-        Rule::LessOrEqual(threshold) => round_down(*threshold),
-        Rule::Less(threshold) => threshold.next_down(),
-        Rule::InSet(CategorySet { categories, cut_below_zero }) => {
-            let missing = split.missing as u8;
-            return Question::Set {
-                feature: split.feature,
-                missing,
-                cut_below_zero: *cut_below_zero,
-                missing_left: split.missing_left,
-                categories,
-            };
-        }
-    };
-    let nan = match split.missing {
-        Missing::None => Nan::Zero,
-        _ if split.missing_left => Nan::Lowest,
-        _ => Nan::Itself,
-    };
-    // where zeros go to the default side anyway, the column can be read as it is
-    let as_is = if split.missing_left { threshold >= ZERO } else { threshold < -ZERO };
-    let zero_is_missing = split.missing == Missing::Zero && !as_is;
-    let source = Source { feature: split.feature as usize, zero_is_missing, nan };
-    Question::Number { source, threshold: Ordered::new(threshold) }
-}
-
-fn round_down(threshold: f64) -> f32 {
-    let near = threshold as f32;
-    if f64::from(near) > threshold { near.next_down() } else { near }
-}
-
-/// Sorted questions by the column that answers them.
-fn columns(questions: &[Question]) -> (Vec<NumberColumn>, Vec<SetColumn>) {
-    let (mut numbers, mut sets): (Vec<NumberColumn>, Vec<SetColumn>) = (Vec::new(), Vec::new());
-    for group in questions.chunk_by(|a, b| column_of(a) == column_of(b)) {
-        match group[0] {
-            Question::Number { source, .. } => {
-                let threshold = |q: &Question| if let Question::Number { threshold, .. } = q { Some(threshold.value()) } else { None };
-                numbers.push(NumberColumn { source, search: Search::new(group.iter().filter_map(threshold).collect()) });
-            }
-            Question::Set { feature, missing, cut_below_zero, .. } => {
-                let missing =
-                    [Missing::Nan, Missing::Zero, Missing::None].into_iter().find(|&m| m as u8 == missing).unwrap_or(Missing::Nan);
-                sets.push(set_column(feature as usize, missing, cut_below_zero, group));
-            }
-        }
-    }
-    (numbers, sets)
-}
-
-/// What questions of one column have in common.
-fn column_of(question: &Question) -> (Source, Option<(u8, bool)>) {
-    match *question {
-        Question::Number { source, .. } => (source, None),
-        Question::Set { feature, missing, cut_below_zero, .. } => {
-            (Source { feature: feature as usize, zero_is_missing: false, nan: Nan::Itself }, Some((missing, cut_below_zero)))
-        }
-    }
-}
-
-fn set_column(feature: usize, missing: Missing, cut_below_zero: bool, group: &[Question]) -> SetColumn {
-    let asked: Vec<(&[u32], bool)> = group
-        .iter()
-        .filter_map(|q| if let Question::Set { categories, missing_left, .. } = q { Some((*categories, *missing_left)) } else { None })
-        .collect();
-    let mut categories: Vec<u32> = asked.iter().flat_map(|(set, _)| set.iter().copied()).collect();
-    categories.sort_unstable();
-    categories.dedup();
-    let bins = categories.len() as u32 + 2;
-    let mut sets = Vec::with_capacity(asked.len());
-    for (set, missing_left) in asked {
-        let mut inside: Vec<u32> = set.iter().filter_map(|c| categories.binary_search(c).ok()).map(|p| p as u32).collect();
-        inside.extend(missing_left.then_some(bins - 1));
-        let outside = inside.len() > bins as usize / 2;
-        let bins = if outside { (0..bins).filter(|b| inside.binary_search(b).is_err()).collect() } else { inside };
-        sets.push(BinSet { bins, outside });
-    }
-    SetColumn { feature, missing, cut_below_zero, categories, sets }
-}
-
-/// How a tree's nodes, slots and leaf numbers are laid out.
-struct Layout {
-    /// Splits, each after its parent; a split's position is its slot.
-    order: Vec<usize>,
-    /// Splits with a split below them; they come first.
-    inner: usize,
-    /// Slots of each split's children.
-    slots: Vec<[u32; 2]>,
-    /// Slot and code of each split's turn.
-    turns: Vec<(u32, u32)>,
-    /// Number of each leaf: the XOR of the codes of the turns on the way to it.
-    numbers: Vec<u32>,
-    /// Binary digits of the leaf numbers.
-    digits: u32,
-    slot_count: usize,
-}
-
-impl Layout {
-    fn new(tree: &Tree) -> Layout {
-        let (order, position, inner) = breadth_first(tree);
-        let numbers = left_to_right(tree, &order);
-        let count = order.len();
-        // where a side's rows are not needed, they go to the last slot
-        let mut slots = vec![[2 * count as u32; 2]; count];
-        let (mut turns, mut next) = (vec![(0, 0); count], count as u32);
-        // the leaf that is reached from a split without taking a turn
-        let mut home = vec![0; count];
-        for (at, &split) in order.iter().enumerate().rev() {
-            let children = [tree.splits[split].left, tree.splits[split].right];
-            // a turn into a split costs nothing: its slot is there already
-            let turn = usize::from(children[1] >= 0 || children[0] < 0);
-            for side in [0, 1] {
-                if let Ok(child) = usize::try_from(children[side]) {
-                    slots[at][side] = position[child];
-                } else if side == turn {
-                    slots[at][side] = next;
-                    next += 1;
-                }
-            }
-            let [stay, go] = [children[1 - turn], children[turn]]
-                .map(|c| if c < 0 { numbers[!c as usize] } else { home[position[c as usize] as usize] });
-            home[at] = stay;
-            turns[at] = (slots[at][turn], stay ^ go);
-        }
-        // without any turn a row is at the root's home, which the XOR of no codes must name
-        let origin = home.first().copied().unwrap_or(0);
-        let numbers = numbers.into_iter().map(|n| n ^ origin).collect();
-        let digits = usize::BITS - count.leading_zeros();
-        Layout { order, inner, slots, turns, numbers, digits, slot_count: 2 * count + 1 }
-    }
-}
-
-/// The splits, each after its parent and those with two leaves last; where in that order each one is; and how many come before those.
-fn breadth_first(tree: &Tree) -> (Vec<usize>, Vec<u32>, usize) {
-    let mut order = if tree.splits.is_empty() { Vec::new() } else { vec![0] };
-    let mut at = 0;
-    while at < order.len() {
-        let split: &Split = &tree.splits[order[at]];
-        order.extend([split.left, split.right].into_iter().filter_map(|child| usize::try_from(child).ok()));
-        at += 1;
-    }
-    let is_last = |&split: &usize| tree.splits[split].left < 0 && tree.splits[split].right < 0;
-    let (last, mut order): (Vec<usize>, Vec<usize>) = order.into_iter().partition(is_last);
-    let inner = order.len();
-    order.extend(last);
-    let mut position = vec![0; order.len()];
-    order.iter().zip(0..).for_each(|(&split, at)| position[split] = at);
-    (order, position, inner)
-}
-
-/// The leaves' numbers from left to right.
-fn left_to_right(tree: &Tree, order: &[usize]) -> Vec<u32> {
-    let mut sizes = vec![0u32; tree.splits.len()];
-    let size = |sizes: &[u32], child: i32| if child < 0 { 1 } else { sizes[child as usize] };
-    for &split in order.iter().rev() {
-        sizes[split] = size(&sizes, tree.splits[split].left) + size(&sizes, tree.splits[split].right);
-    }
-    let (mut first, mut numbers) = (vec![0u32; tree.splits.len()], vec![0; tree.leaf_count()]);
-    for &at in order {
-        let split = &tree.splits[at];
-        for (child, number) in [(split.left, first[at]), (split.right, first[at] + size(&sizes, split.left))] {
-            if child < 0 { numbers[!child as usize] = number } else { first[child as usize] = number }
-        }
-    }
-    numbers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thresholds_become_float32_without_moving_a_value() {
-        for t in [0.1f64, -0.1, 1e300, -1e300, 0.0, 1e-46, -1e-46, 16777217.0, f64::from(f32::MAX)] {
-            let near = round_down(t);
-            for x in [near, near.next_up(), near.next_down(), 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY] {
-                assert_eq!(f64::from(x) <= t, x <= near, "{x} <= {t}");
-            }
-        }
-    }
-
-    #[test]
-    fn order_of_floats_survives() {
-        let floats = [f32::NEG_INFINITY, -1.0, -1e-45, 0.0, 1e-45, 1.0, f32::INFINITY];
-        assert!(floats.map(Ordered::new).is_sorted());
-        assert!(floats.iter().all(|&f| Ordered::new(f).value() == f));
-        assert_eq!(Ordered::new(-0.0), Ordered::new(0.0));
-    }
 }
