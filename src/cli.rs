@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::run::cancel;
-use crate::run::events::{Format, Log};
+use crate::run::events::{Format, Log, redact};
 use crate::run::inputs::Inputs;
 use crate::run::job::{self, Job, Stage};
 use crate::stages;
@@ -51,6 +51,17 @@ enum Command {
         #[arg(short, long)]
         output: PathBuf,
     },
+    /// When labels arrive: how right the published tables were, beside what they said of themselves.
+    Evaluate {
+        pipeline: PathBuf,
+        #[arg(long)]
+        date: NaiveDate,
+        /// A Parquet file with the id column and `label`, the class name as text.
+        #[arg(long)]
+        labels: PathBuf,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// Runs one stage; the stages before it must have finished.
     Stage {
         #[arg(value_enum)]
@@ -84,6 +95,8 @@ pub fn main() -> u8 {
             return if e.use_stderr() { Kind::Usage.exit_code() } else { 0 };
         }
     };
+    // SAFETY: no other thread has been started yet. polars would write its own lines among ours.
+    unsafe { std::env::remove_var("POLARS_VERBOSE") };
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
@@ -109,6 +122,9 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
         Command::Run(args) => run(args, None, log),
         Command::Stage { name, run: args } => run(args, Some(*name), log),
         Command::Profile { accounts, leave_out, output } => stages::sketch_file::write(accounts, leave_out, output),
+        Command::Evaluate { pipeline, date, labels, overrides } => {
+            stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
+        }
         Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
     }
 }
@@ -146,13 +162,15 @@ fn check(pipeline: &Pipeline) -> Result<Value> {
 fn run_name(command: &Command) -> String {
     match command {
         Command::Run(args) | Command::Stage { run: args, .. } => format!("{}@{}", args.pipeline.display(), args.date),
-        Command::Check { pipeline: place, .. } | Command::Profile { accounts: place, .. } => place.display().to_string(),
+        Command::Check { pipeline: place, .. } | Command::Evaluate { pipeline: place, .. } | Command::Profile { accounts: place, .. } => {
+            place.display().to_string()
+        }
     }
 }
 
 fn print_line(line: &Value) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")
+    writeln!(stdout, "{}", redact(&line.to_string()))
         .and_then(|()| stdout.flush())
         .map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
 }
@@ -164,5 +182,5 @@ fn report(error: &Error) {
     line.insert("exit".to_string(), json!(error.kind().exit_code()));
     line.insert("error".to_string(), json!(error.message()));
     line.extend(error.context().iter().map(|(k, v)| (k.to_string(), json!(v))));
-    let _ = writeln!(std::io::stderr().lock(), "{}", Value::Object(line));
+    let _ = writeln!(std::io::stderr().lock(), "{}", redact(&Value::Object(line).to_string()));
 }

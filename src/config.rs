@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
+use crate::lake::accounts::nearest;
 
 const DEFAULTS: &str = include_str!("../pipelines/defaults.toml");
 
@@ -291,7 +292,7 @@ fn refuse_unknown(table: &Table, prefix: &str, known: &[String]) -> Result<()> {
             }
             _ if known.contains(&path) => {}
             _ => {
-                let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(a, &path).total_cmp(&strsim::jaro_winkler(b, &path)));
+                let nearest = nearest(known.iter().map(String::as_str), &path);
                 let error = Error::config("unknown key").with("key", path);
                 return Err(match nearest {
                     Some(near) => error.hint(format!("did you mean {near}?")),
@@ -314,6 +315,7 @@ fn expand(table: &mut Table, prefix: &str, environment: &dyn Fn(&str) -> Option<
                     let (name, tail) = after.split_once('}').ok_or_else(|| Error::config("${ without }").with("key", path))?;
                     let found =
                         environment(name).ok_or_else(|| Error::config("environment variable is not set").with("key", path).value(name))?;
+                    crate::run::events::hide(name, &found);
                     out.push_str(before);
                     out.push_str(&found);
                     rest = tail;

@@ -15,6 +15,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::filter::Filter;
+use super::footer;
 use super::locate::{Located, locate};
 use crate::error::{Error, Kind, Result};
 
@@ -24,6 +25,9 @@ pub const BATCH_ROWS: usize = 8192;
 const UNIT_ROWS: usize = 65_536;
 /// Row groups beyond this are cut into several units.
 const LARGEST_UNIT: usize = 2 * UNIT_ROWS;
+/// What a column of a row group may unpack to: so much, and so much for each row.
+const LARGEST_CHUNK: i64 = 64 << 20;
+const BYTES_PER_ROW: i64 = 4096;
 
 /// One Parquet file of the scenario.
 #[derive(Clone)]
@@ -116,13 +120,9 @@ impl Accounts {
     /// The field of a column, or an error that names the nearest one.
     pub fn field(&self, name: &str) -> Result<&Field> {
         self.schema.field_with_name(name).map_err(|_| {
-            let near = self.schema.fields().iter().max_by(|a, b| {
-                let score = |f: &Field| strsim::jaro_winkler(&f.name().to_lowercase(), &name.to_lowercase());
-                score(a).total_cmp(&score(b))
-            });
             let error = Error::data("the column is missing").file(self.place()).column(name);
-            match near {
-                Some(near) => error.hint(format!("the nearest column is {:?}", near.name())),
+            match nearest(self.schema.fields().iter().map(|f| f.name().as_str()), name) {
+                Some(near) => error.hint(format!("the nearest column is {near:?}")),
                 None => error,
             }
         })
@@ -142,7 +142,12 @@ impl Accounts {
         let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, source.metadata.clone());
         let mask = ProjectionMask::columns(builder.parquet_schema(), needed.iter().copied());
-        let refused = |e: String| Error::data(format!("cannot be read as Parquet: {e}")).file(path);
+        // A file that was replaced under the reader looks damaged, but another try will read it.
+        let refused = |e: String| match source.check_unchanged() {
+            Ok(()) => Error::data(format!("cannot be read as Parquet: {e}")).file(path),
+            Err(replaced) => replaced,
+        };
+        source.check_sizes(unit, &needed)?;
         let built = guarded(|| {
             let builder = builder.with_projection(mask).with_row_groups(unit.row_groups.clone()).with_batch_size(BATCH_ROWS);
             builder.with_offset(unit.skip).with_limit(unit.take).build().map_err(|e| e.to_string())
@@ -170,14 +175,7 @@ impl Accounts {
 
     /// A changed size or time of a file since it was opened: exit 75, since a retry sees the new content.
     pub fn check_unchanged(&self) -> Result<()> {
-        for source in &self.sources {
-            let path = &source.located.path;
-            let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;
-            if meta.len() != source.bytes || meta.modified().ok() != source.modified {
-                return Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path));
-            }
-        }
-        Ok(())
+        self.sources.iter().try_for_each(Source::check_unchanged)
     }
 
     /// The batch's columns in the order of `needed`, partition columns filled in from the path.
@@ -222,6 +220,32 @@ impl Source {
     fn rows(&self) -> u64 {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
+
+    fn check_unchanged(&self) -> Result<()> {
+        let path = &self.located.path;
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;
+        match meta.len() == self.bytes && meta.modified().ok() == self.modified {
+            true => Ok(()),
+            false => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
+        }
+    }
+
+    /// A column that unpacks to far more than its rows need is refused before it takes the memory.
+    fn check_sizes(&self, unit: &Unit, needed: &[&str]) -> Result<()> {
+        for group in unit.row_groups.iter().map(|g| self.metadata.metadata().row_group(*g)) {
+            let budget = LARGEST_CHUNK + BYTES_PER_ROW * group.num_rows();
+            for chunk in group.columns().iter().filter(|c| c.column_path().parts().first().is_some_and(|p| needed.contains(&p.as_str()))) {
+                if chunk.uncompressed_size() > budget || chunk.uncompressed_size() < 0 {
+                    let message = format!("a column of {} rows unpacks to more than {budget} bytes", group.num_rows());
+                    return Err(Error::data(message)
+                        .file(&self.located.path)
+                        .column(chunk.column_path().string())
+                        .value(chunk.uncompressed_size()));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Damaged bytes must not end the process: a panic inside the reader is an error about the file.
@@ -231,8 +255,9 @@ fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::res
 
 fn open_source(located: Located, first_row: u64) -> Result<Source> {
     let path = located.path.clone();
-    let file = File::open(&path).map_err(|e| Error::io(&e, "cannot open", &path))?;
+    let mut file = File::open(&path).map_err(|e| Error::io(&e, "cannot open", &path))?;
     let meta = file.metadata().map_err(|e| Error::io(&e, "cannot open", &path))?;
+    footer::check(&mut file, meta.len()).map_err(|e| e.file(&path))?;
     let refused = |e: String| Error::data(format!("not a Parquet file: {e}")).file(&path);
     let metadata = guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|e| e.to_string())).map_err(refused)?;
     let groups: i64 = metadata.metadata().row_groups().iter().map(|g| g.num_rows()).sum();
@@ -315,6 +340,12 @@ fn cut(unit: &Unit, units: &mut Vec<Unit>) {
     }
 }
 
+/// Of `names` the one most like `wanted`, whatever their case; for messages.
+pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase());
+    names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
 /// A whole small table in memory, for labelled histories and label files: its batches joined into one.
 pub fn read_all(accounts: &Accounts, columns: &[String]) -> Result<RecordBatch> {
     let mut batches = Vec::new();
@@ -329,11 +360,6 @@ pub fn read_all(accounts: &Accounts, columns: &[String]) -> Result<RecordBatch> 
         None => return Err(Error::data("the table has no row").file(accounts.place())),
     };
     arrow::compute::concat_batches(&schema, &batches).map_err(|e| Error::data(format!("cannot join batches: {e}")).file(accounts.place()))
-}
-
-/// The path that names a scenario, for messages and digests.
-pub fn display_name(place: &Path) -> String {
-    place.file_name().map_or_else(|| place.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 
 /// The files of a scenario relative to its place, for a digest that survives a move of the lake.

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod bridge;
 pub mod column;
 pub mod filter;
+mod footer;
 pub mod ids;
 pub mod locate;
 pub mod part;

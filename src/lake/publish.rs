@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::run::digest::{self, FileDigest};
 use crate::run::directory::{cannot_create, remove, sync};
 
@@ -32,11 +32,21 @@ pub fn stands(output: &Path, table: &Table, date: &str) -> bool {
     found.len() == table.files.len() && table.files.iter().all(|f| digest::file(&folder, &f.path).is_ok_and(|d| d == *f))
 }
 
-/// A partition that some other run published: one of its files, none of which carries `mark` in its name.
+/// A part of the partition that some other run published: its name does not carry `mark`.
 pub fn foreign(output: &Path, table: &str, date: &str, mark: &str) -> Option<String> {
     let found = digest::list(&partition(output, table, date)).ok()?;
-    let ours = found.iter().any(|f| f.contains(mark));
-    if ours { None } else { found.into_iter().next() }
+    found.into_iter().find(|f| f.ends_with(".parquet") && !f.contains(mark))
+}
+
+/// Refuses (73) a table's place that is no directory, before any work is done.
+pub fn check_place(output: &Path, table: &str) -> Result<()> {
+    let place = output.join(table);
+    match std::fs::metadata(&place) {
+        Ok(meta) if !meta.is_dir() => {
+            Err(Error::new(Kind::CannotCreate, "a table's place is taken by something that is no directory").file(&place))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Publishes the files below `source` as the table's partition; `staging` is a directory of the run for it alone.

@@ -6,12 +6,13 @@
 //!
 //! The constants come from a [`Sample`] of the target that depends on the accounts alone, not on their order.
 
-use super::base_rate::{shift, shift_to_shares};
+use super::base_rate::shift_to_shares;
 use super::fuse::{Fused, Fuser};
 use super::gate::Theta;
 use super::simplex::{CALIBRATED_FLOOR, floor, softmax};
 use super::sum::ExactMeans;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Rows of the target that fix the constants; all of them where there are fewer.
 pub const MOST_ROWS: usize = 65_536;
@@ -31,7 +32,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Offers a row; `key` is a hash of the account's id, the same whenever and wherever the account is read.
+    /// Offers a row; `key` is [`super::simplex::hash`] of the account's id.
     pub fn add(&mut self, key: u64, raw: &[f64], s: &[f64]) {
         if self.largest.is_none_or(|largest| key <= largest) {
             self.rows.push((key, raw.to_vec(), s.to_vec()));
@@ -65,7 +66,8 @@ impl Sample {
 }
 
 /// The constants that align the teachers, and what else changes where they are aligned.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Alignment {
     /// For raw and for calibrated scores `[K, C]`.
     pub raw: Vec<f64>,
@@ -74,6 +76,16 @@ pub struct Alignment {
     pub level: Vec<f64>,
     pub theta: Theta,
     pub gate_share: f64,
+    /// Share of 1/JS alone, taken from everything else: 0 unless the rehearsal has shown that it is worth it.
+    pub tilt: f64,
+}
+
+/// How aligned teachers are pooled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pool {
+    pub theta: Theta,
+    pub gate_share: f64,
+    pub tilt: f64,
 }
 
 /// Adds constants to the logarithms of calibrated probabilities of a row `[C]` and floors them again; both forms in place.
@@ -86,26 +98,30 @@ pub fn align(constants: &[f64], p: &mut [f64], ln_p: &mut [f64]) {
     ln_p.iter_mut().for_each(|z| *z = (*z - norm).max(least) - floored);
 }
 
-/// Aligns the teachers of a reference fuser.
+/// Aligns the teachers of a reference fuser and pools them by `pool`.
 ///
-/// `theta` and `gate_share` are those for aligned teachers. `shares` turns the mean of the reference label `[C]` over the sample into the level to reach: the
-/// mean itself where nothing is known, [`super::base_rate::wanted_shares`] where class shares are.
-pub fn aligned(reference: &Fuser, sample: Sample, theta: Theta, gate_share: f64, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
+/// `shares` turns the mean of the reference label `[C]` over the sample into the level to reach: the mean itself where nothing is known,
+/// [`super::base_rate::wanted_shares`] where class shares are.
+pub fn aligned(reference: &Fuser, sample: Sample, pool: Pool, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
     let rows = sample.finish();
     let classes = reference.blend().classes;
     let mut room = reference.room();
     let mut means = ExactMeans::new(classes);
     let mut columns = vec![Vec::with_capacity(rows.len() * classes); 2 * reference.blend().teachers()];
+    let mut label = vec![0.0; classes];
     for (raw, s) in &rows {
         reference.row(raw, s, &mut room);
-        means.add(&room.label);
+        label.iter_mut().zip(&room.label).zip(&room.js).for_each(|((l, p), js)| *l = (1.0 - pool.tilt) * p.ln() + pool.tilt * js.ln());
+        softmax(&mut label);
+        means.add(&label);
         let both = room.raw.chunks_exact(classes).chain(room.p.chunks_exact(classes));
         columns.iter_mut().zip(both).for_each(|(column, p)| column.extend(p.iter().map(|p| p.ln())));
     }
     let shares = shares(&means.means());
     let constants: Vec<Vec<f64>> = columns.par_iter().map(|z| shift_to_shares(z, &shares)).collect();
     let (raw, calibrated) = constants.split_at(constants.len() / 2);
-    let alignment = Alignment { raw: raw.concat(), calibrated: calibrated.concat(), level: vec![0.0; classes], theta, gate_share };
+    let Pool { theta, gate_share, tilt } = pool;
+    let alignment = Alignment { raw: raw.concat(), calibrated: calibrated.concat(), level: vec![0.0; classes], theta, gate_share, tilt };
     let fuser = reference.clone().with_alignment(alignment);
     let z: Vec<f64> = rows.iter().flat_map(|(raw, s)| row_z(&fuser, raw, s, &mut room)).collect();
     let level = shift_to_shares(&z, &shares);
@@ -117,18 +133,25 @@ fn row_z(fuser: &Fuser, raw: &[f64], s: &[f64], room: &mut Fused) -> Vec<f64> {
     room.z.clone()
 }
 
-/// Means of the aligned raw scores of a row: (sum_k ln p_k / K, ln sum_k u_k p_k), `[C]` each, half of each into `plain`; `raw` `[K, C]` is moved in place.
-pub fn plain_pool(constants: &[f64], js_weights: &[f64], raw: &mut [f64], plain: &mut [f64], js: &mut [f64]) {
+/// Pools a row's raw scores `[K, C]`, aligned by `constants`: half sum_k ln p_k / K + half ln sum_k u_k p_k into `plain` `[C]`, sum_k u_k p_k into `js` `[C]`.
+///
+/// `raw` is used up and `spare` `[C]` is room.
+pub fn plain_pool(constants: &[f64], js_weights: &[f64], raw: &mut [f64], plain: &mut [f64], js: &mut [f64], spare: &mut [f64]) {
     let classes = plain.len();
     let even = 0.5 / js_weights.len() as f64;
     plain.fill(0.0);
     js.fill(0.0);
-    for ((p, b), u) in raw.chunks_exact_mut(classes).zip(constants.chunks_exact(classes)).zip(js_weights) {
-        p.iter_mut().for_each(|p| *p = p.ln());
-        shift(p, b);
-        for ((plain, js), p) in plain.iter_mut().zip(js.iter_mut()).zip(p.iter()) {
-            *plain += even * p.ln();
-            *js += u * p;
+    for ((z, b), u) in raw.chunks_exact_mut(classes).zip(constants.chunks_exact(classes)).zip(js_weights) {
+        let first = z[0];
+        for (z, b) in z.iter_mut().zip(b) {
+            // Only differences of logits count, so one logarithm is spared.
+            *z = if *z == first { *b } else { (*z / first).ln() + b };
+        }
+        spare.copy_from_slice(z);
+        let norm = softmax(spare);
+        for c in 0..classes {
+            plain[c] += even * (z[c] - norm);
+            js[c] += u * spare[c];
         }
     }
     plain.iter_mut().zip(js.iter()).for_each(|(plain, js)| *plain += 0.5 * js.ln());

@@ -4,14 +4,14 @@
 //! and through them theta, differ: without a target the edges come from the histories alone, and the target is counted on them later. Cross-loss,
 //! calibrations and slopes never depend on a target.
 
-use super::alignment::{Sample, aligned, aligned_gate_share};
+use super::alignment::{Pool, Sample, aligned, aligned_gate_share};
 use super::base_rate::{ShareRange, wanted_shares};
 use super::calibrate::Calibration;
 use super::distance::{Distances, between_histories};
 use super::fuse::{Blend, Fuser, gate_share};
 use super::gate::Theta;
 use super::profiles::Profiles;
-use super::rehearsal::{Rehearsal, rehearse};
+use super::rehearsal::{Rehearsal, rehearse, tilt};
 use super::train::{judgements_without, others, train};
 use super::world::{Judgement, World};
 use crate::error::{Error, Result};
@@ -106,7 +106,9 @@ impl Calculator {
 
     /// Moves the teachers of a fuser to one level of class shares, see [`aligned`]; `ranges` are the class shares that the user named, if any.
     pub fn align(&self, reference: &Fuser, sample: Sample, ranges: &[ShareRange]) -> Fuser {
-        aligned(reference, sample, self.theta_aligned, aligned_gate_share(self.trained), |mean| wanted_shares(mean, ranges))
+        let tilt = tilt(&self.rehearsals, !ranges.is_empty());
+        let pool = Pool { theta: self.theta_aligned, gate_share: aligned_gate_share(self.trained), tilt };
+        aligned(reference, sample, pool, |mean| wanted_shares(mean, ranges))
     }
 
     /// The blend of all teachers for a target at these distances.

@@ -135,6 +135,7 @@ pub struct Fused {
     ln_p: Vec<f64>,
     moved: Vec<f64>,
     plain: Vec<f64>,
+    js_moved: Vec<f64>,
     spare: Vec<f64>,
     q: Vec<f64>,
     phi: Vec<f64>,
@@ -169,6 +170,11 @@ impl Fuser {
         self
     }
 
+    /// What aligns the teachers, if they are aligned; to be saved, and given back by [`Fuser::with_alignment`].
+    pub fn alignment(&self) -> Option<&Alignment> {
+        self.alignment.as_ref()
+    }
+
     pub fn blend(&self) -> &Blend {
         &self.blend
     }
@@ -187,6 +193,7 @@ impl Fuser {
             uniform: row.clone(),
             js: row.clone(),
             plain: row.clone(),
+            js_moved: row.clone(),
             spare: row.clone(),
             gate: row,
             parts: Parts::new(k, c),
@@ -217,8 +224,11 @@ impl Fuser {
         out.gate.copy_from_slice(&out.parts.z);
         let norm = softmax(&mut out.gate);
         for c in 0..self.blend.classes {
-            let level = self.alignment.as_ref().map_or(0.0, |a| a.level[c]);
-            out.z[c] = g * (out.parts.z[c] - norm) + (1.0 - g) * out.plain[c] + level;
+            out.z[c] = g * (out.parts.z[c] - norm) + (1.0 - g) * out.plain[c];
+            if let Some(alignment) = &self.alignment {
+                let tilt = if alignment.tilt > 0.0 { alignment.tilt * (out.js_moved[c].ln() - out.z[c]) } else { 0.0 };
+                out.z[c] += tilt + alignment.level[c];
+            }
             out.label[c] = out.z[c] + self.constants[c];
         }
         softmax(&mut out.label);
@@ -227,8 +237,9 @@ impl Fuser {
 
     fn explain(&self, g: f64, s: &[f64], out: &mut Fused) {
         let even = 1.0 / self.blend.teachers() as f64;
+        let tilt = self.alignment.as_ref().map_or(0.0, |a| a.tilt);
         for ((w, gate), u) in out.weights.iter_mut().zip(&out.parts.weights).zip(&self.blend.js_weights) {
-            *w = g * gate + (1.0 - g) / 2.0 * (even + u);
+            *w = (1.0 - tilt) * (g * gate + (1.0 - g) / 2.0 * (even + u)) + tilt * u;
         }
         out.support = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         out.disagreement = disagreement(out, self.blend.classes);
@@ -239,7 +250,7 @@ impl Fuser {
     fn align(&self, alignment: &Alignment, out: &mut Fused) {
         let classes = self.blend.classes;
         out.moved.copy_from_slice(&out.raw);
-        plain_pool(&alignment.raw, &self.blend.js_weights, &mut out.moved, &mut out.plain, &mut out.spare);
+        plain_pool(&alignment.raw, &self.blend.js_weights, &mut out.moved, &mut out.plain, &mut out.js_moved, &mut out.spare);
         let rows = out.p.chunks_exact_mut(classes).zip(out.ln_p.chunks_exact_mut(classes));
         for ((p, ln_p), b) in rows.zip(alignment.calibrated.chunks_exact(classes)) {
             align(b, p, ln_p);

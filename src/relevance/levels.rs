@@ -3,6 +3,7 @@
 //! At most [`MOST_LEVELS`] levels are kept. Where a column has more, those with the smallest hashes stay and all others count as "other": the choice depends
 //! on the levels alone, so it is the same whatever the order of rows, and the same in every scenario.
 
+use super::simplex::hash;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -36,7 +37,7 @@ impl CategorySketch {
             *n += count;
             return;
         }
-        let hash = hash(level);
+        let hash = hash(level.as_bytes());
         if self.dropped_from.is_none_or(|from| hash < from) {
             self.levels.insert(level.to_owned(), (hash, count));
             if self.levels.len() >= 2 * MOST_LEVELS {
@@ -79,13 +80,6 @@ impl CategorySketch {
         self.dropped_from = Some(from);
         self.levels.retain(|_, (h, _)| *h < from);
     }
-}
-
-/// FNV-1a, then a mix that spreads its high bits.
-fn hash(text: &str) -> u64 {
-    let raw = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    let mixed = (raw ^ (raw >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    mixed ^ (mixed >> 32)
 }
 
 /// A column of text: levels by the bytes of their text, with counts.

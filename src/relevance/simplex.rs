@@ -1,4 +1,4 @@
-//! Small tools for rows of probabilities and their logarithms.
+//! Small tools: rows of probabilities and their logarithms, row subsets, a stable hash.
 
 /// Floor of raw scores where they are averaged as they come (steps 10 and 11).
 pub const RAW_FLOOR: f64 = 1e-4;
@@ -66,4 +66,11 @@ pub fn first_largest(values: &[f64]) -> usize {
 /// Mean of -ln p[label] over rows of `p` `[n, C]`.
 pub fn log_loss(p: &[f64], labels: &[u16], classes: usize) -> f64 {
     p.chunks_exact(classes).zip(labels).map(|(row, &y)| -row[usize::from(y)].ln()).sum::<f64>() / labels.len() as f64
+}
+
+/// A hash that is the same in every run and on every machine: FNV-1a, then a mix that spreads its high bits.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let raw = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    let mixed = (raw ^ (raw >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ (mixed >> 32)
 }

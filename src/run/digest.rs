@@ -18,11 +18,15 @@ pub struct FileDigest {
     pub sha256: String,
 }
 
-/// Reads `root/path` and digests it.
-pub fn file(root: &Path, path: &str) -> Result<FileDigest> {
-    let full = root.join(path);
-    let failed = |e: std::io::Error| Error::io(&e, "cannot read", &full);
-    let mut input = File::open(&full).map_err(failed)?;
+/// Reads `root/name` and digests it.
+pub fn file(root: &Path, name: &str) -> Result<FileDigest> {
+    named(name, &root.join(name))
+}
+
+/// Reads the file at `path` and digests it under a name that survives a move.
+pub fn named(name: &str, path: &Path) -> Result<FileDigest> {
+    let failed = |e: std::io::Error| Error::io(&e, "cannot read", path);
+    let mut input = File::open(path).map_err(failed)?;
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0u64, vec![0u8; 1 << 18]);
     loop {
         let n = input.read(&mut buffer).map_err(failed)?;
@@ -32,7 +36,7 @@ pub fn file(root: &Path, path: &str) -> Result<FileDigest> {
         hash.update(&buffer[..n]);
         bytes += n as u64;
     }
-    Ok(FileDigest { path: path.to_string(), bytes, sha256: hex(&hash.finalize()) })
+    Ok(FileDigest { path: name.to_string(), bytes, sha256: hex(&hash.finalize()) })
 }
 
 /// The digest of a text.

@@ -150,7 +150,9 @@ pub fn remove(path: &Path) -> Result<()> {
 /// A failure to create output: a path that cannot be made is 73, never "missing input".
 pub fn cannot_create(e: &std::io::Error, path: &Path) -> Error {
     match Error::io(e, "cannot write", path) {
-        error if error.kind() == Kind::Missing => Error::new(Kind::CannotCreate, format!("cannot write: {e}")).file(path),
+        error if error.kind() == Kind::Missing || e.kind() == std::io::ErrorKind::AlreadyExists => {
+            Error::new(Kind::CannotCreate, format!("cannot write: {e}")).file(path)
+        }
         error => error,
     }
 }

@@ -7,6 +7,34 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+/// Values that came from the environment, by the name that the pipeline file gave.
+static HIDDEN: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// From now on `value` is written as `${name}` wherever the process says something.
+pub fn hide(name: &str, value: &str) {
+    if let Ok(mut hidden) = HIDDEN.lock()
+        && !value.is_empty()
+        && !hidden.iter().any(|(n, _)| n == name)
+    {
+        hidden.push((name.to_string(), value.to_string()));
+        // The longest first, so that no value hides a part of another.
+        hidden.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+    }
+}
+
+/// A line that is about to be said, without hidden values.
+pub fn redact(line: &str) -> String {
+    let mut line = line.to_string();
+    for (name, value) in HIDDEN.lock().iter().flat_map(|h| h.iter()) {
+        let escaped = Value::String(value.clone()).to_string();
+        let escaped = escaped.trim_matches('"');
+        for secret in [value.as_str(), escaped] {
+            line = line.replace(secret, &format!("${{{name}}}"));
+        }
+    }
+    line
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -80,14 +108,14 @@ impl Log {
             let mark = if level == "info" { String::new() } else { format!("{level}: ") };
             let rest: Vec<String> =
                 details.iter().map(|(k, v)| format!("{k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_string))).collect();
-            let _ = writeln!(stderr, "{:>10} {mark}{event} {}", stage, rest.join(" "));
+            let _ = writeln!(stderr, "{}", redact(&format!("{stage:>10} {mark}{event} {}", rest.join(" "))));
         } else {
             let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_millis() as f64 / 1000.0);
             let mut line = json!({"ts": ts, "level": level, "run": self.run, "stage": stage, "event": event});
             if let Value::Object(line) = &mut line {
                 line.extend(details);
             }
-            let _ = writeln!(stderr, "{line}");
+            let _ = writeln!(stderr, "{}", redact(&line.to_string()));
         }
     }
 }

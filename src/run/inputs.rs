@@ -1,7 +1,5 @@
 //! Everything a run reads, opened and checked, and the key that names the run.
 
-use std::path::Path;
-
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -43,7 +41,9 @@ impl Inputs {
                 .file(&place)
                 .column(id.name()));
         }
-        let teachers = pipeline.teachers.par_iter().map(|t| Teacher::load(pipeline, t)).collect::<Result<Vec<_>>>()?;
+        let mut teachers = pipeline.teachers.par_iter().map(|t| Teacher::load(pipeline, t)).collect::<Result<Vec<_>>>()?;
+        // By name, so that the order in the pipeline file does not reach the sums over teachers.
+        teachers.sort_by(|a, b| a.name().cmp(b.name()));
         refuse_same_names(&teachers)?;
         let features = teacher::features(&teachers, accounts.schema(), accounts.place())?;
         if let Some(f) = features.iter().find(|f| f.name == pipeline.target.id) {
@@ -108,10 +108,7 @@ pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
     let place = pipeline.resolve(&pipeline.target.accounts);
     let accounts = Accounts::open(&place)?;
     let digest_all = |files: Vec<(String, std::path::PathBuf)>| -> Result<Vec<FileDigest>> {
-        files
-            .into_par_iter()
-            .map(|(name, path)| Ok(FileDigest { path: name, ..digest::file(Path::new(""), &path.to_string_lossy())? }))
-            .collect()
+        files.into_par_iter().map(|(name, path)| digest::named(&name, &path)).collect()
     };
     let mut teachers = Vec::new();
     for reference in &pipeline.teachers {

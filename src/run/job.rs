@@ -118,6 +118,7 @@ struct Published {
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
     let Job { pipeline, date, .. } = job;
     let output = pipeline.output_path();
+    TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))?;
     let key = inputs::key(pipeline, date)?;
     let directory = Directory::open(&output, &pipeline.name, date, &key)?;
     let record = directory.root().join("published.json");

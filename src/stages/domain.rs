@@ -83,7 +83,7 @@ fn area_of(run: &Run, k: usize, profile: &Profile, target: &[Vec<f32>]) -> Resul
 }
 
 /// P(score of a positive > score of a negative) + half of P(equal); none where a side is empty.
-fn area(negatives: &[f64], positives: &[f64]) -> Option<f64> {
+pub fn area(negatives: &[f64], positives: &[f64]) -> Option<f64> {
     let mut sorted = negatives.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let wins: f64 = positives.iter().map(|p| (sorted.partition_point(|n| n < p) + sorted.partition_point(|n| n <= p)) as f64 / 2.0).sum();

@@ -74,6 +74,17 @@ struct Rows {
     hashes: Vec<u64>,
 }
 
+impl Rows {
+    /// In the order of the ids' hashes, so that the order of the accounts does not reach the student.
+    fn sorted(self, classes: usize) -> Rows {
+        let mut order: Vec<usize> = (0..self.hashes.len()).collect();
+        order.sort_unstable_by_key(|i| self.hashes[*i]);
+        let columns = self.columns.into_iter().map(|c| order.iter().map(|i| c[*i]).collect()).collect();
+        let soft = order.iter().flat_map(|i| &self.soft[i * classes..(i + 1) * classes]).copied().collect();
+        Rows { columns, soft, hashes: order.iter().map(|i| self.hashes[*i]).collect() }
+    }
+}
+
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
     let scored = Scored::load(run)?;
@@ -160,7 +171,7 @@ fn read_rows(run: &Run, scored: &Scored, profile: &Profile) -> Result<Rows> {
         })?;
     }
     match rows.columns.iter().all(|c| c.len() == rows.hashes.len()) {
-        true => Ok(rows),
+        true => Ok(rows.sorted(classes.len())),
         false => Err(Error::bug("the sample's features and soft labels are of different accounts")),
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod classify;
 mod domain;
+pub mod evaluate;
 pub mod fit;
 pub mod fuse;
 pub mod histories;

@@ -15,6 +15,7 @@ use super::profile::Profile;
 use super::score::{Scored, profiled, score_names, support_of};
 use super::{domain, histories};
 use super::{fuse, part_name};
+use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, read_all};
 use crate::lake::{ids, part};
@@ -203,7 +204,7 @@ fn base_rate(run: &Run, scored: &Scored, fuser: &Fuser) -> Result<(&'static str,
         return Ok(("class_shares", shift_to_shares(run, scored, fuser, &ranges.collect::<Result<Vec<_>>>()?)?));
     }
     let Some(file) = &target.labels else { return Ok(("none", none)) };
-    let labels = read_labels(run, &run.pipeline.resolve(file))?;
+    let labels = read_labels(run.pipeline, &run.pipeline.resolve(file))?;
     if labels.len() < LEAST_LABELS {
         run.log.warn(
             "relevance",
@@ -245,8 +246,8 @@ fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRan
 }
 
 /// The class of each labelled account, by the text of its id.
-fn read_labels(run: &Run, path: &Path) -> Result<HashMap<String, u16>> {
-    let id = &run.pipeline.target.id;
+pub fn read_labels(pipeline: &Pipeline, path: &Path) -> Result<HashMap<String, u16>> {
+    let id = &pipeline.target.id;
     let table = Accounts::open(path)?;
     for column in [id.as_str(), "label"] {
         table.field(column)?;
@@ -261,7 +262,7 @@ fn read_labels(run: &Run, path: &Path) -> Result<HashMap<String, u16>> {
         if text.is_null(row) || label.is_null(row) {
             return Err(refuse("a labelled account without id or label", id, "null"));
         }
-        let class = run.pipeline.classes.iter().position(|c| c == label.value(row));
+        let class = pipeline.classes.iter().position(|c| c == label.value(row));
         let class = class.ok_or_else(|| refuse("a label is none of the classes", "label", label.value(row)))?;
         if out.insert(text.value(row).to_string(), class as u16).is_some() {
             return Err(refuse("an account is labelled twice", id, text.value(row)));

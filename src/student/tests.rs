@@ -57,7 +57,7 @@ impl Owned {
     }
 
     fn fit(&self, family: Family) -> Result<Box<dyn Student>> {
-        self.with(|sample| fit_one(family, sample, 7, &Settings::default()))
+        self.with(|sample| fit_one(family, sample, 7, &quick()))
     }
 
     fn predict(&self, student: &dyn Student) -> Vec<f64> {
@@ -65,6 +65,14 @@ impl Owned {
         self.with(|sample| student.predict(sample.columns, &mut out));
         out
     }
+}
+
+/// Smaller than the defaults, so that the tests are quick where nothing is optimised.
+fn quick() -> Settings {
+    let mut settings = Settings::default();
+    (settings.boosted.rounds, settings.boosted.rounds_on_start, settings.boosted.start_rows) = (50, 20, 9000);
+    (settings.forest.trees, settings.forest.max_rows) = (10, 2000);
+    settings
 }
 
 fn distributions(p: &[f64], classes: usize) -> bool {
@@ -79,7 +87,7 @@ fn bits(p: &[f64]) -> Vec<u64> {
 fn every_family_keeps_what_the_teacher_knows() {
     for family in Family::ALL {
         for classes in [2, 3, 5] {
-            let data = Owned::usual(3000, classes);
+            let data = Owned::usual(1500, classes);
             let student = data.fit(family).unwrap();
             let f = data.with(|sample| fidelity(student.as_ref(), sample));
             let (kl, agreement) = if family == Family::Boosted { (0.002, 0.97) } else { (0.1, 0.8) };
@@ -92,7 +100,7 @@ fn every_family_keeps_what_the_teacher_knows() {
 #[test]
 fn boosted_trees_of_many_rows_start_from_the_logistic_student() {
     for classes in [2, 3] {
-        let data = Owned::usual(20_000, classes);
+        let data = Owned::usual(9000, classes);
         let student = data.fit(Family::Boosted).unwrap();
         let text = to_json(student.as_ref()).unwrap();
         assert!(text.contains("\"start\":{"));
@@ -118,7 +126,7 @@ fn a_refit_and_a_round_trip_give_the_same_bits() {
 #[test]
 fn the_number_of_threads_does_not_matter() {
     for family in Family::ALL {
-        let data = Owned::usual(20_000, 2);
+        let data = Owned::usual(9000, 2);
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
@@ -281,8 +289,8 @@ fn what_is_no_sample_is_refused() {
 
 #[test]
 fn auto_takes_the_best_on_held_out_accounts_and_the_smaller_of_equals() {
-    let run = |train: &Owned, held: &Owned| train.with(|t| held.with(|h| fit(Family::Auto, t, h, 1, &Settings::default()).unwrap()));
-    let all = Owned::usual(4000, 2);
+    let run = |train: &Owned, held: &Owned| train.with(|t| held.with(|h| fit(Family::Auto, t, h, 1, &quick()).unwrap()));
+    let all = Owned::usual(2000, 2);
     let stepped = run(&all, &all.clone().head(500));
     assert_eq!(stepped.student.family(), "boosted");
     assert_eq!(stepped.tried.iter().map(|t| t.family).collect::<Vec<_>>(), ["logistic", "boosted"]);

@@ -208,11 +208,11 @@ fn stays_inside(folder: &Path, file: &str) -> Result<()> {
     }
     let full = folder.join(path);
     let (Ok(real), Ok(root)) = (full.canonicalize(), folder.canonicalize()) else {
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(Error::io(&missing, "a file that the bundle names cannot be opened", &full));
+        return Err(Error::data("a file that the bundle names is missing").file(&full));
     };
     match real.starts_with(&root) {
-        true => Ok(()),
+        true if real.is_file() => Ok(()),
+        true => Err(refuse("not a regular file").file(&full)),
         false => Err(refuse("a symlink leads out of the bundle")),
     }
 }

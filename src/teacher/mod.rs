@@ -12,6 +12,7 @@ use arrow::datatypes::Schema;
 
 use crate::config::{Pipeline, TeacherRef};
 use crate::error::{Error, Result};
+use crate::lake::accounts::nearest;
 use crate::lake::column;
 use crate::student::Student;
 use bundle::{Bundle, Format};
@@ -170,9 +171,7 @@ pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<V
             let from = |e: Error| e.file(place).column(&feature.name).with("teacher", teacher.name());
             match field {
                 None if feature.missing.is_none() => {
-                    let near = schema.fields().iter().map(|f| f.name().as_str());
-                    let near =
-                        near.max_by(|a, b| strsim::jaro_winkler(a, &feature.name).total_cmp(&strsim::jaro_winkler(b, &feature.name)));
+                    let near = nearest(schema.fields().iter().map(|f| f.name().as_str()), &feature.name);
                     let hint = format!("the nearest column is {:?}; or give the feature `missing` in teacher.toml", near.unwrap_or(""));
                     return Err(from(Error::data("a teacher's feature is missing among the accounts' columns")).hint(hint));
                 }

@@ -5,6 +5,8 @@ mod job;
 mod predictions;
 mod relevance;
 mod sketches;
+mod student;
+mod trees;
 mod workdir;
 
 #[path = "../../fixtures/lake/accounts.rs"]

@@ -1,1 +1,96 @@
-//! x
+//! Every committed bundle, scored through the command line, against what the model's own library said in Python.
+
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+
+use crate::workdir::{DATE, Workdir, fixture, floats, read, with};
+
+/// The greatest difference to the library's probability.
+const TOLERANCE: f64 = 1e-6;
+
+/// Writes the bundle without its history, and once more as a teacher whose classes are swapped: a run takes two teachers that differ.
+fn write_bundles(work: &Workdir, folder: &str) -> Vec<String> {
+    let text = fs::read_to_string(fixture(folder).join("teacher.toml")).expect("a bundle");
+    let mut bundle: toml::Table = text.parse().expect("TOML");
+    bundle.remove("history");
+    let classes: Vec<String> =
+        bundle["model"]["classes"].as_array().expect("classes").iter().map(|c| c.as_str().expect("text").to_string()).collect();
+    let file = bundle["model"]["file"].as_str().expect("a file").to_string();
+    let model = fs::read(fixture(folder).join(&file)).expect("a model");
+    let reversed: Vec<toml::Value> = classes.iter().rev().cloned().map(toml::Value::String).collect();
+    for (name, classes) in [("as_it_is", None), ("reversed", Some(reversed))] {
+        bundle.insert("name".into(), name.into());
+        if let Some(classes) = classes {
+            bundle["model"]["classes"] = toml::Value::Array(classes);
+        }
+        work.write_text(&format!("{name}/teacher.toml"), &bundle.to_string());
+        work.write_bytes(&format!("{name}/{file}"), &model);
+    }
+    classes
+}
+
+/// Scores the accounts of `predictions/NAME.parquet` with the bundle.
+fn agrees(folder: &str, name: &str) {
+    let work = Workdir::empty();
+    let classes = write_bundles(&work, &format!("{folder}/{name}"));
+    let accounts = read(&fixture("predictions").join(format!("{name}.parquet")));
+    let ids = Int64Array::from_iter_values(0..accounts.num_rows() as i64);
+    work.write_table("accounts.parquet", &with(&accounts, "id", Arc::new(ids)));
+    let teachers = "[[teachers]]\nbundle = \"as_it_is\"\n[[teachers]]\nbundle = \"reversed\"";
+    let target = "[target]\naccounts = \"accounts.parquet\"\nid = \"id\"";
+    work.write_text(
+        "pipeline.toml",
+        &format!("name = \"scores\"\nclasses = {classes:?}\n{target}\n{teachers}\n[output]\npath = \"out\"\n"),
+    );
+    for stage in ["profile", "score"] {
+        work.coldstart(&["stage", stage, "../pipeline.toml", "--date", DATE]).is("stage_done");
+    }
+    let scores = work.table(&format!("out/_runs/scores/ds={DATE}/score/scores/part-00000.parquet"));
+    assert_eq!(scores.num_rows(), accounts.num_rows(), "{name}");
+    for (c, class) in classes.iter().enumerate() {
+        let (ours, theirs) = (floats(&scores, &format!("t0_{c}")), floats(&accounts, &format!("p_{class}")));
+        for (row, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            assert!((a - b).abs() <= TOLERANCE, "{name}, account {row}, class {class}: {a}, its library says {b}");
+        }
+    }
+}
+
+#[test]
+fn teachers_of_two_classes_say_what_their_libraries_say() {
+    ["bazaar", "wallet", "lender"].iter().for_each(|name| agrees("teachers", name));
+}
+
+#[test]
+fn teachers_of_four_classes_say_what_their_libraries_say() {
+    ["forum", "chat", "reviews"].iter().for_each(|name| agrees("teachers4", name));
+}
+
+#[test]
+fn models_of_other_shapes_say_what_their_libraries_say() {
+    let mut names: Vec<String> =
+        fs::read_dir(fixture("shapes")).expect("shapes").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names.iter().for_each(|name| agrees("shapes", name));
+}
+
+#[test]
+fn every_reference_prediction_has_a_bundle_and_every_bundle_a_prediction() {
+    let mut bundles: Vec<String> = ["teachers", "teachers4", "shapes"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(fixture(folder)).expect("bundles").flatten())
+        .filter(|e| e.path().join("teacher.toml").is_file())
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        // a student of ours has no library but this one
+        .filter(|name| name != "studio")
+        .collect();
+    let mut predictions: Vec<String> = fs::read_dir(fixture("predictions"))
+        .expect("predictions")
+        .flatten()
+        .filter_map(|e| e.file_name().to_string_lossy().strip_suffix(".parquet").map(str::to_string))
+        .collect();
+    bundles.sort();
+    predictions.sort();
+    assert_eq!(bundles, predictions);
+}

@@ -9,6 +9,7 @@ use coldstart::relevance::duplicates::Differences;
 use coldstart::relevance::fuse::{Fused, Fuser};
 use coldstart::relevance::levels::CategorySketch;
 use coldstart::relevance::profiles::{FeatureProfile, Profiles, Summary};
+use coldstart::relevance::rehearsal::{Rehearsal, tilt};
 use coldstart::relevance::sketch::NumberSketch;
 use coldstart::relevance::sum::ExactMeans;
 use coldstart::relevance::support::{Column, Support};
@@ -532,4 +533,23 @@ fn a_sample_keeps_the_same_rows_however_they_come() {
         merged.merge(sample);
     }
     assert_eq!(whole.finish(), merged.finish());
+}
+
+#[test]
+fn distance_alone_is_trusted_only_where_the_rehearsal_proves_it() {
+    let table = made_world(31, 4, 200, 1).run().calculator.rehearsals;
+    let told = |gains: [f64; 4]| {
+        let row =
+            |(row, gain): (&Rehearsal, f64)| Rehearsal { js: row.aligned * (-gain).exp(), js_with_shares: row.with_shares, ..row.clone() };
+        tilt(&table.iter().zip(gains).map(row).collect::<Vec<_>>(), false)
+    };
+    assert_eq!(told([0.02, 0.02, 0.02, 0.02]), 0.0);
+    assert!((told([0.08, 0.08, 0.08, 0.08]) - 0.5).abs() < 1e-9);
+    assert_eq!(told([0.2, 0.3, 0.2, 0.2]), 1.0);
+    assert_eq!(told([1.0, 1.0, -0.01, -0.01]), 0.0);
+    assert_eq!(tilt(&[], false), 0.0);
+    assert_eq!(
+        tilt(&table.iter().map(|r| Rehearsal { js: 0.0, js_with_shares: r.with_shares, ..r.clone() }).collect::<Vec<_>>(), true),
+        0.0
+    );
 }

@@ -119,10 +119,12 @@ fn every_family_says_the_same_in_onnx_runtime() {
     others.columns[1].iter_mut().step_by(11).for_each(|v| *v = 1e9);
     others.columns[2].iter_mut().step_by(3).for_each(|v| *v = f32::NAN);
     others.columns[4].iter_mut().step_by(5).for_each(|v| *v = 300.0);
-    let mut on_start = Settings::default();
+    let mut settings = Settings::default();
+    (settings.boosted.rounds, settings.boosted.rounds_on_start, settings.forest.trees) = (40, 20, 10);
+    let mut on_start = settings.clone();
     on_start.boosted.start_rows = 0;
     for classes in [2, 3] {
-        let of_family = Family::ALL.map(|family| (family, Settings::default()));
+        let of_family = Family::ALL.map(|family| (family, settings.clone()));
         for (family, settings) in of_family.into_iter().chain([(Family::Boosted, on_start.clone())]) {
             let student = accounts.fit(family, classes, &settings);
             let model = to_onnx(student.as_ref(), &accounts.inputs()).expect("an export");

@@ -33,6 +33,9 @@ pub const CANARY: &str = "canary-5f2c9e1b";
 /// Private memory, in KiB, beyond which an allocation of the program fails.
 const MEMORY: u32 = 512 << 10;
 
+/// Bytes beyond which a file is not read into the tests' memory.
+const HUGE: u64 = 16 << 20;
+
 const PIPELINE: &str = r#"name = "couriers"
 classes = ["legit", "fraud"]
 
@@ -175,7 +178,7 @@ impl Workdir {
         self.coldstart(&[&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"], more].concat())
     }
 
-    /// Every file below `path` with its content; hidden entries too.
+    /// Every file below `path` with its content, hidden entries too; of a huge file its length stands for it.
     pub fn files(&self, path: &str) -> BTreeMap<String, Vec<u8>> {
         let root = self.path(path);
         let mut found = BTreeMap::new();
@@ -187,7 +190,9 @@ impl Workdir {
                     t if t.is_dir() => folders.push(path),
                     t if t.is_file() => {
                         let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
-                        found.insert(name, fs::read(&path).unwrap_or_default());
+                        let bytes = fs::metadata(&path).map_or(0, |m| m.len());
+                        let content = if bytes < HUGE { fs::read(&path).unwrap_or_default() } else { bytes.to_le_bytes().to_vec() };
+                        found.insert(name, content);
                     }
                     _ => {}
                 }

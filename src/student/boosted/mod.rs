@@ -2,7 +2,22 @@
 //!
 //! In: a checked sample. Out: a tree ensemble as teachers have it. Two classes need one tree a round, more need one a class.
 //! Columns become at most 256 bins, null with a bin of its own whose side every split learns; levels of a category are ordered by their own
-//! best value in each split. Trees grow leaf by leaf on exact integer sums of rounded gradients (see `histogram`).
+//! best value in each split. Trees grow leaf by leaf on exact integer sums of rounded gradients (see `histogram`). No rows are kept back to
+//! stop early: soft labels carry no noise. Over 45 targets of real accounts the mean KL of unseen rows still fell from 100 to 200 rounds (.0039,
+//! .0038), and where a tenth of the rows judged when to stop, all rows lost (.0004 for .0003 on fitted rows, .0020 for .0019 on others).
+//!
+//! # Why not a crate
+//! Mean KL to the soft label of 6,000 real accounts with 8 columns, on the rows of the fit and on 1,200 others, CPU seconds of the fit:
+//!
+//! | | fitted rows | others | CPU s | |
+//! |---|---|---|---|---|
+//! | perpetual 2.3, squared loss on the logit, budget 0.5 | .00055 | .00110 | 0.2 | its log-loss on soft labels did not end within five minutes |
+//! | perpetual 2.3, the same, budget 1 | .00027 | .00077 | 0.4 | one output at a time |
+//! | forust 0.8, log-loss, 200 rounds | .00019 | .00102 | 0.15 | takes soft labels; one output at a time |
+//! | smartcore's XGRegressor | - | - | - | squared error, one thread: minutes on 100,000 rows |
+//! | these trees, 200 rounds | .00009 | .00076 | 0.1 | K classes, levels, exact sums, a start from another model |
+//!
+//! One output at a time is no softmax of several classes, and either would have to be read out into our tree form.
 
 mod bins;
 mod grow;

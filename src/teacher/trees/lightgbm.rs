@@ -44,6 +44,9 @@ pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
     if next.is_none() {
         return Err(refused("the file is cut off: `end of trees` is missing"));
     }
+    if lines.any(|line| line == "parameters:") && !lines.any(|line| line == "end of parameters") {
+        return Err(refused("the file is cut off: `end of parameters` is missing"));
+    }
     if outputs == 0 || classes != outputs || !trees.len().is_multiple_of(outputs) || trees.is_empty() {
         return Err(refused("the number of trees is not that of its classes times its iterations").value(trees.len()));
     }

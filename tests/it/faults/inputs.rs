@@ -126,7 +126,7 @@ fn c38_a_page_that_unpacks_to_more_than_the_budget_is_refused() {
     faults(|f| {
         f.refused(65, &[HERE], |w| {
             w.change(PART_1, |t| {
-                let column: StringArray = (0..t.num_rows()).map(|i| (i == 0).then(|| "a".repeat(400 << 20))).collect();
+                let column: StringArray = (0..t.num_rows()).map(|i| (i == 0).then(|| "a".repeat(100 << 20))).collect();
                 with(&t, "country", Arc::new(column))
             });
             let table = w.table(PART_1);
