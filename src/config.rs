@@ -41,6 +41,7 @@ pub struct Pipeline {
     pub target: Target,
     pub teachers: Vec<TeacherRef>,
     pub relevance: RelevanceSettings,
+    pub fuse: FuseSettings,
     pub student: StudentSettings,
     pub output: Output,
     /// Directory of the pipeline file; not part of the file and not of the run's identity.
@@ -108,6 +109,20 @@ pub struct RelevanceSettings {
     pub min_training_rows: u64,
     pub min_class_rows: u64,
     pub calculator: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FuseSettings {
+    pub method: Method,
+}
+
+/// How the teachers' scores become one label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    Aligned,
+    Reference,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

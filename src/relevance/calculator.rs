@@ -10,10 +10,11 @@ use super::calibrate::Calibration;
 use super::distance::{Distances, between_histories};
 use super::fuse::{Blend, Fuser, gate_share};
 use super::gate::Theta;
+use super::judgement::Judgement;
 use super::profiles::Profiles;
 use super::rehearsal::{Rehearsal, rehearse, tilt};
 use super::train::{judgements_without, others, train};
-use super::world::{Judgement, World};
+use super::world::World;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 

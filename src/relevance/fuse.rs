@@ -6,10 +6,10 @@
 use super::alignment::{Alignment, align, plain_pool};
 use super::calibrate::Calibration;
 use super::gate::{EVIDENCE, Parts, Theta, evidence, mix};
+use super::judgement::Judgement;
 use super::simplex::{CALIBRATED_FLOOR, RAW_FLOOR, first_largest, floor, softmax, steep_floor};
 use super::sum::ExactMeans;
 use super::train::share_term;
-use super::world::Judgement;
 use crate::error::{Error, Result};
 
 /// The gate's share of the default where it was trained, and where it was not (step 12).

@@ -10,7 +10,7 @@
 //! | 4 | s_k(x): how much the features of an account look like those of history k | [`support`] |
 //! | 11 | distances between profiles | [`distance`] |
 //! | 2, 3 | own calibration, foreign slope | [`calibrate`] |
-//! | 5 - 9 | cross-loss, the gate, its training on pseudo-targets | [`world`], [`gate`], [`train`] |
+//! | 5 - 9 | cross-loss, the gate, its training on pseudo-targets | [`world`], [`judgement`], [`gate`], [`train`] |
 //! | 9 | each history as a target, for the record | [`rehearsal`] |
 //! | 8 | the trained calculator, as it is saved | [`calculator`] |
 //! | 10 - 12 | the soft label of an account | [`fuse`] |
@@ -28,6 +28,7 @@ pub mod distance;
 pub mod duplicates;
 pub mod fuse;
 pub mod gate;
+pub mod judgement;
 pub mod levels;
 pub mod newton;
 pub mod profiles;

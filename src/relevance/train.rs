@@ -6,9 +6,10 @@
 use super::alignment::align;
 use super::base_rate::{LEAST_SHARE, shift_to_shares};
 use super::gate::{EVIDENCE, PARAMETERS, Task, Theta, evidence};
+use super::judgement::Judgement;
 use super::newton::{Local, minimize};
 use super::simplex::{CALIBRATED_FLOOR, floor, log_loss, softmax};
-use super::world::{Judgement, World};
+use super::world::World;
 use rayon::prelude::*;
 
 /// Coordinates in which the ridge is a ball: v = SCALE theta.

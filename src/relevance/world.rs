@@ -1,16 +1,14 @@
-//! The teachers on each other's histories: all that training needs, and what the teachers S say of each other (steps 2, 3, 5).
+//! The teachers, own-calibrated, on each other's histories: all that training needs (steps 2, 3, 5).
 
 use super::calibrate::{Calibration, Part, foreign_slope, own_calibration};
 use super::simplex::{CALIBRATED_FLOOR, SHARE_FLOOR, evenly, floor, softmax};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 const SOURCE_ROWS: usize = 400;
 const SOURCE_WEIGHT: f64 = 200.0;
 /// Rows of a history that stand for it when it plays the target.
 pub const PSEUDO_ROWS: usize = 300;
-const V_CLIP: f64 = 1.5;
 
 /// A teacher as it comes.
 #[derive(Debug, Clone)]
@@ -99,7 +97,8 @@ impl World {
         }
     }
 
-    fn slope(&self, k: usize, sources: &[usize]) -> f64 {
+    /// Foreign slope of teacher `k` from the histories of `sources`; 1 for a teacher without history (step 3).
+    pub(super) fn slope(&self, k: usize, sources: &[usize]) -> f64 {
         if !self.learned(k) {
             return 1.0;
         }
@@ -119,7 +118,8 @@ impl World {
         (!rows.is_empty()).then(|| Part { ln_own, labels: rows.iter().map(|r| history.labels[*r]).collect(), weight })
     }
 
-    fn cross_loss(&self, k: usize, slope: f64, q: usize) -> Option<f64> {
+    /// Log-loss of teacher `k` under a foreign slope on history `q`, none without one (step 5).
+    pub(super) fn cross_loss(&self, k: usize, slope: f64, q: usize) -> Option<f64> {
         let history = self.histories[q].as_ref()?;
         let judges = Self::judges(history, k == q);
         let mut p = vec![0.0; self.classes];
@@ -137,7 +137,8 @@ impl World {
         Some((sum + product.ln()) / judges.len() as f64)
     }
 
-    fn share(&self, k: usize) -> Option<Vec<f64>> {
+    /// Class shares `[C]` of history `k`, at least .01.
+    pub(super) fn share(&self, k: usize) -> Option<Vec<f64>> {
         let labels = &self.histories[k].as_ref()?.labels;
         let mut share = vec![0.0; self.classes];
         labels.iter().for_each(|y| share[usize::from(*y)] += 1.0 / labels.len() as f64);
@@ -263,49 +264,4 @@ impl PseudoRows<'_> {
         let row = self.history.pseudo_rows[i];
         &self.history.support[row * width..(row + 1) * width]
     }
-}
-
-/// What the teachers S say of each other on their histories.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Judgement {
-    /// Foreign slope of each teacher `[S]`.
-    pub slopes: Vec<f64>,
-    /// M[k][q]: log-loss of calibrated teacher k on history q; none where q has no history.
-    pub cross_loss: Vec<Vec<Option<f64>>>,
-    /// V[k][q]: the same relative to the mean teacher, clipped; 0 where either has no history.
-    pub relative: Vec<Vec<f64>>,
-    /// Class shares of each history, at least .01.
-    pub shares: Vec<Option<Vec<f64>>>,
-}
-
-impl Judgement {
-    /// Slopes, cross-loss and shares of `set`, a list of teachers.
-    pub fn new(world: &World, set: &[usize]) -> Self {
-        let slopes: Vec<f64> = set.par_iter().map(|&k| world.slope(k, set)).collect();
-        let pairs: Vec<(usize, usize)> = (0..set.len()).flat_map(|k| (0..set.len()).map(move |q| (k, q))).collect();
-        let losses: Vec<Option<f64>> = pairs.into_par_iter().map(|(k, q)| world.cross_loss(set[k], slopes[k], set[q])).collect();
-        let cross_loss: Vec<Vec<Option<f64>>> = losses.chunks(set.len().max(1)).map(<[_]>::to_vec).collect();
-        let learned: Vec<bool> = set.iter().map(|&k| world.learned(k)).collect();
-        let relative = relative(&cross_loss, &learned);
-        Judgement { slopes, cross_loss, relative, shares: set.iter().map(|&k| world.share(k)).collect() }
-    }
-
-    /// Mean over histories of the logarithms of their class shares `[C]`; none without a history.
-    pub fn prior(&self) -> Option<Vec<f64>> {
-        let known: Vec<&Vec<f64>> = self.shares.iter().flatten().collect();
-        let classes = known.first()?.len();
-        Some((0..classes).map(|c| known.iter().map(|s| s[c].ln()).sum::<f64>() / known.len() as f64).collect())
-    }
-}
-
-fn relative(cross_loss: &[Vec<Option<f64>>], learned: &[bool]) -> Vec<Vec<f64>> {
-    let judges = learned.iter().filter(|l| **l).count() as f64;
-    let mean = |q: usize| (0..learned.len()).filter(|k| learned[*k]).filter_map(|k| cross_loss[k][q]).sum::<f64>() / judges;
-    let means: Vec<f64> = (0..learned.len()).map(mean).collect();
-    let cell = |k: usize, q: usize| match cross_loss[k][q] {
-        Some(loss) if learned[k] && learned[q] => ((loss - means[q]) / means[q]).clamp(-V_CLIP, V_CLIP),
-        _ => 0.0,
-    };
-    (0..learned.len()).map(|k| (0..learned.len()).map(|q| cell(k, q)).collect()).collect()
 }

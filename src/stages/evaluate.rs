@@ -6,8 +6,8 @@ use arrow::array::AsArray;
 use hashbrown::HashMap;
 use serde_json::{Value, json};
 
+use super::base_rate::read_labels;
 use super::domain::area;
-use super::relevance::read_labels;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::{ids, part, publish};

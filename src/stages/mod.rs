@@ -9,6 +9,7 @@
 //! | 5 | [`fit`] | `student` |
 //! | 6 | [`classify`] | `classification` |
 
+mod base_rate;
 pub mod classify;
 mod domain;
 pub mod evaluate;

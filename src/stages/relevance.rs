@@ -3,26 +3,21 @@
 //! In: the profile, the histories, the target's scores. Out: `calculator.json`, the relevance calculator trained on the
 //! histories (or a saved one), and `fusion.json`: all that makes a soft label of an account's scores.
 
-use std::path::Path;
-
-use arrow::array::{Array, AsArray, RecordBatch};
-use hashbrown::HashMap;
+use arrow::array::{ArrayRef, RecordBatch};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::profile::Profile;
 use super::score::{Scored, profiled, score_names, support_of};
-use super::{domain, histories};
-use super::{fuse, part_name};
-use crate::config::Pipeline;
-use crate::error::{Error, Result};
-use crate::lake::accounts::{Accounts, read_all};
+use super::{base_rate, domain, histories, part_name};
+use crate::config::Method;
+use crate::error::Result;
 use crate::lake::{ids, part};
-use crate::relevance::base_rate::{LEAST_LABELS, ShareRange, ShareShift, shift_to_labels, wanted_shares};
+use crate::relevance::alignment::{Alignment, MOST_ROWS, Sample};
 use crate::relevance::calculator::{Calculator, Member};
 use crate::relevance::distance::Distances;
-use crate::relevance::fuse::Fuser;
+use crate::relevance::fuse::{Blend, Fuser};
 use crate::relevance::sum::ExactMeans;
 use crate::relevance::support::Support;
 use crate::relevance::world::{self, World};
@@ -36,6 +31,8 @@ use crate::teacher::{Teacher, Workspace};
 pub struct Fusion {
     /// Means of the calibrated scores over the target.
     means: ExactMeans,
+    /// What moves the teachers to one level; none for the reference method.
+    alignment: Option<Alignment>,
     /// Constants of the base-rate step, one a class.
     constants: Vec<f64>,
     /// For each teacher how well a linear classifier tells its history from the target: an area under the ROC curve.
@@ -46,6 +43,7 @@ pub struct Fusion {
 
 /// The scores of one batch of accounts.
 pub struct Scores<'a> {
+    pub id: &'a ArrayRef,
     columns: Vec<&'a [f64]>,
     supports: Vec<&'a [f64]>,
 }
@@ -54,6 +52,7 @@ impl<'a> Scores<'a> {
     pub fn of(batch: &'a RecordBatch, teachers: usize, classes: usize) -> Result<Scores<'a>> {
         let (scores, supports) = score_names(teachers, classes);
         Ok(Scores {
+            id: batch.column(0),
             columns: scores.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
             supports: supports.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
         })
@@ -74,31 +73,56 @@ pub fn run(run: &Run) -> Result<()> {
     let profile = target_profile(run, &scored)?;
     let teachers: Vec<&Teacher> = scored.active.iter().map(|k| &run.inputs.teachers[*k]).collect();
     let calculator = train(run, &scored.active, &teachers, &profile)?;
-    let distances = Distances::new(&profile.profiles);
-    let blend = calculator.blend(&distances)?;
-    let means = over_scores(
-        run,
-        &scored,
-        || blend.means(),
-        |scores, rows, means: &mut ExactMeans| {
-            let (mut raw, mut s, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
-            for i in 0..rows {
-                scores.row(i, &mut raw, &mut s);
-                blend.add(&raw, &mut scratch, means);
-            }
-        },
-    )?
-    .into_iter()
-    .fold(blend.means(), |mut all, part| {
-        all.merge(&part);
-        all
-    });
-    let fuser = Fuser::new(blend, &means);
-    let (base_rate, constants) = base_rate(run, &scored, &fuser)?;
+    let blend = calculator.blend(&Distances::new(&profile.profiles))?;
+    let means = target_means(run, &scored, &blend)?;
+    let reference = Fuser::new(blend, &means);
+    let ranges = base_rate::ranges(run.pipeline)?;
+    let fuser = match run.pipeline.fuse.method {
+        Method::Reference => reference,
+        Method::Aligned => calculator.align(&reference, sample(run, &scored)?, &ranges),
+    };
+    let (moved_by, constants) = base_rate::constants(run, &scored, &fuser, &ranges)?;
+    let domain_areas = domain::areas(run, &scored.active, &profile, scored.units)?;
     let folder = run.directory.stage("relevance");
     write_json(&folder.join("calculator.json"), &calculator)?;
-    let domain_areas = domain::areas(run, &scored.active, &profile, scored.units)?;
-    write_json(&folder.join("fusion.json"), &Fusion { means, constants, domain_areas, base_rate: base_rate.to_string() })
+    let alignment = fuser.alignment().cloned();
+    write_json(&folder.join("fusion.json"), &Fusion { means, alignment, constants, domain_areas, base_rate: moved_by.to_string() })
+}
+
+/// Means of the calibrated scores over the target.
+fn target_means(run: &Run, scored: &Scored, blend: &Blend) -> Result<ExactMeans> {
+    let add = |scores: &Scores, rows: usize, means: &mut ExactMeans| {
+        let (mut raw, mut s, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        for i in 0..rows {
+            scores.row(i, &mut raw, &mut s);
+            blend.add(&raw, &mut scratch, means);
+        }
+        Ok(())
+    };
+    let parts = over_scores(run, scored, || blend.means(), add)?;
+    Ok(parts.into_iter().fold(blend.means(), |mut all, part| {
+        all.merge(&part);
+        all
+    }))
+}
+
+/// Accounts by the hash of their id, on which teachers are aligned.
+fn sample(run: &Run, scored: &Scored) -> Result<Sample> {
+    let limit = (MOST_ROWS as f64 * 1.2 / scored.rows as f64 * u64::MAX as f64) as u64;
+    let add = |scores: &Scores, rows: usize, sample: &mut Sample| {
+        let (mut raw, mut s) = (Vec::new(), Vec::new());
+        let hashes = ids::hashes(scores.id)?;
+        for i in (0..rows).filter(|i| hashes[*i] <= limit) {
+            scores.row(i, &mut raw, &mut s);
+            sample.add(hashes[i], &raw, &s);
+        }
+        Ok(())
+    };
+    let parts = over_scores(run, scored, Sample::default, add)?;
+    Ok(parts.into_iter().fold(Sample::default(), |mut all, part| {
+        all.merge(part);
+        all
+    }))
 }
 
 /// The profile of the teachers that count.
@@ -116,7 +140,11 @@ pub fn load(run: &Run) -> Result<(Calculator, Distances, Fuser, Fusion)> {
     let fusion: Fusion = read_json(&folder.join("fusion.json"))?;
     let profile = target_profile(run, &Scored::load(run)?)?;
     let distances = Distances::new(&profile.profiles);
-    let fuser = Fuser::new(calculator.blend(&distances)?, &fusion.means).with_constants(&fusion.constants);
+    let mut fuser = Fuser::new(calculator.blend(&distances)?, &fusion.means);
+    if let Some(alignment) = &fusion.alignment {
+        fuser = fuser.with_alignment(alignment.clone());
+    }
+    let fuser = fuser.with_constants(&fusion.constants);
     Ok((calculator, distances, fuser, fusion))
 }
 
@@ -174,128 +202,14 @@ pub fn over_scores<T: Send>(
     run: &Run,
     scored: &Scored,
     empty: impl Fn() -> T + Sync,
-    add: impl Fn(&Scores, usize, &mut T) + Sync,
+    add: impl Fn(&Scores, usize, &mut T) -> Result<()> + Sync,
 ) -> Result<Vec<T>> {
     let folder = run.directory.stage("score").join("scores");
     let (teachers, classes) = (scored.active.len(), run.pipeline.classes.len());
     let one = |unit: usize| -> Result<T> {
         let mut out = empty();
-        part::read(&folder.join(part_name(unit, None)), |batch| {
-            add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), &mut out);
-            Ok(())
-        })?;
+        part::read(&folder.join(part_name(unit, None)), |batch| add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), &mut out))?;
         Ok(out)
     };
     (0..scored.units).into_par_iter().with_max_len(1).map(one).collect()
-}
-
-/// Constants from what the user knows of the target, and what that was.
-fn base_rate(run: &Run, scored: &Scored, fuser: &Fuser) -> Result<(&'static str, Vec<f64>)> {
-    let target = &run.pipeline.target;
-    let none = vec![0.0; run.pipeline.classes.len()];
-    if let Some(shares) = &target.class_shares {
-        let place = |class: &String| {
-            run.pipeline.classes.iter().position(|c| c == class).ok_or_else(|| Error::bug("an unknown class").value(class))
-        };
-        let ranges = shares.iter().map(|(class, share)| {
-            let (low, high) = share.range();
-            Ok(ShareRange { class: place(class)?, low, high })
-        });
-        return Ok(("class_shares", shift_to_shares(run, scored, fuser, &ranges.collect::<Result<Vec<_>>>()?)?));
-    }
-    let Some(file) = &target.labels else { return Ok(("none", none)) };
-    let labels = read_labels(run.pipeline, &run.pipeline.resolve(file))?;
-    if labels.len() < LEAST_LABELS {
-        run.log.warn(
-            "relevance",
-            "too few labelled accounts to move the base rate",
-            json!({"labels": labels.len(), "needed": LEAST_LABELS}),
-        );
-        return Ok(("none", none));
-    }
-    Ok(("labels", shift_labelled(run, scored, fuser, labels)?))
-}
-
-fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRange]) -> Result<Vec<f64>> {
-    let classes = run.pipeline.classes.len();
-    let mean = over_scores(
-        run,
-        scored,
-        || ExactMeans::new(classes),
-        |scores, rows, means: &mut ExactMeans| {
-            fuse::each_row(fuser, scores, rows, |_, fused| means.add(&fused.label));
-        },
-    )?;
-    let mean = mean.into_iter().fold(ExactMeans::new(classes), |mut all, part| {
-        all.merge(&part);
-        all
-    });
-    let mut shift = ShareShift::new(wanted_shares(&mean.means(), ranges));
-    while !shift.done() {
-        let parts = over_scores(
-            run,
-            scored,
-            || shift.sums(),
-            |scores, rows, sums| fuse::each_row(fuser, scores, rows, |_, fused| sums.add(&fused.z)),
-        )?;
-        let mut sums = shift.sums();
-        parts.iter().for_each(|p| sums.merge(p));
-        shift.update(&sums);
-    }
-    Ok(shift.constants().to_vec())
-}
-
-/// The class of each labelled account, by the text of its id.
-pub fn read_labels(pipeline: &Pipeline, path: &Path) -> Result<HashMap<String, u16>> {
-    let id = &pipeline.target.id;
-    let table = Accounts::open(path)?;
-    for column in [id.as_str(), "label"] {
-        table.field(column)?;
-    }
-    let batch = read_all(&table, &[id.clone(), "label".to_string()])?;
-    let text = ids::as_text(batch.column(0)).map_err(|e| e.file(path).column(id))?;
-    let label = ids::as_text(batch.column(1)).map_err(|e| e.file(path).column("label"))?;
-    let (text, label) = (text.as_string::<i64>(), label.as_string::<i64>());
-    let mut out = HashMap::new();
-    for row in 0..text.len() {
-        let refuse = |what: &str, column: &str, value: &str| Error::data(what).file(path).column(column).value(value);
-        if text.is_null(row) || label.is_null(row) {
-            return Err(refuse("a labelled account without id or label", id, "null"));
-        }
-        let class = pipeline.classes.iter().position(|c| c == label.value(row));
-        let class = class.ok_or_else(|| refuse("a label is none of the classes", "label", label.value(row)))?;
-        if out.insert(text.value(row).to_string(), class as u16).is_some() {
-            return Err(refuse("an account is labelled twice", id, text.value(row)));
-        }
-    }
-    Ok(out)
-}
-
-fn shift_labelled(run: &Run, scored: &Scored, fuser: &Fuser, mut labels: HashMap<String, u16>) -> Result<Vec<f64>> {
-    let folder = run.directory.stage("score").join("scores");
-    // Sorted by id, so that the order of the target's rows does not reach the sums.
-    let mut found: Vec<(String, u16, Vec<f64>)> = Vec::new();
-    for unit in 0..scored.units {
-        part::read(&folder.join(part_name(unit, None)), |batch| {
-            let text = ids::as_text(batch.column(0))?;
-            let text = text.as_string::<i64>();
-            let scores = Scores::of(&batch, scored.active.len(), run.pipeline.classes.len())?;
-            let (mut raw, mut s, mut fused) = (Vec::new(), Vec::new(), fuser.room());
-            for i in 0..batch.num_rows() {
-                if let Some(class) = labels.remove(text.value(i)) {
-                    scores.row(i, &mut raw, &mut s);
-                    fuser.row(&raw, &s, &mut fused);
-                    found.push((text.value(i).to_string(), class, fused.z.clone()));
-                }
-            }
-            Ok(())
-        })?;
-    }
-    if !labels.is_empty() {
-        run.log.warn("relevance", "labelled accounts that are not in the target", json!({"accounts": labels.len()}));
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    let z: Vec<f64> = found.iter().flat_map(|(_, _, z)| z.clone()).collect();
-    let classes: Vec<u16> = found.iter().map(|(_, c, _)| *c).collect();
-    shift_to_labels(&z, &classes, run.pipeline.classes.len())
 }

@@ -1,13 +1,16 @@
 //! All integration tests, one binary.
 
+mod alignment;
 mod faults;
 mod job;
 mod predictions;
 mod relevance;
+mod relevance_properties;
 mod sketches;
 mod student;
 mod trees;
 mod workdir;
+mod worlds;
 
 #[path = "../../fixtures/lake/accounts.rs"]
 mod accounts;

@@ -1,6 +1,6 @@
 //! What one pass over a column keeps: the same whatever the order, exact where it says so.
 
-use crate::relevance::Dice;
+use crate::worlds::Dice;
 use coldstart::relevance::levels::{CategorySketch, MOST_LEVELS};
 use coldstart::relevance::sketch::{EXACT, NumberSketch};
 

@@ -50,7 +50,7 @@ fn c34_a_truncated_file_or_a_torn_tail_is_refused() {
 }
 
 /// Flips one byte at each of `offsets` shares of a file. Nothing can tell the flip of a value from a value; what is asserted is that
-/// the run either refuses the file by name or succeeds, and does nothing else.
+/// the stage that first reads every column either refuses the file by name or succeeds, and does nothing else.
 fn flip(offsets: impl Iterator<Item = f64>) {
     let work = Workdir::new();
     let whole = parquet(&work.table(PART_1).slice(0, 8), 4);
@@ -59,7 +59,7 @@ fn flip(offsets: impl Iterator<Item = f64>) {
         let at = ((bytes.len() as f64 * share) as usize).min(bytes.len() - 1);
         bytes[at] ^= 0x55;
         work.write_bytes(PART_1, &bytes);
-        let ran = work.run(&["--replace"]);
+        let ran = work.coldstart(&["stage", "profile", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
         match ran.code {
             Some(0) => drop(ran.result()),
             _ => {

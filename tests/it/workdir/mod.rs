@@ -3,26 +3,23 @@
 //! The target is two Parquet files of couriers, the teachers are the committed bundles `bazaar` (LightGBM), `wallet` (XGBoost)
 //! and `studio` (a student of ours) with small histories. None of them needs ONNX Runtime.
 
+mod columns;
+mod ran;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::properties::WriterProperties;
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 
 use crate::accounts::{Model, RISK, RISK_CLASSES};
 use crate::tables;
+pub use columns::{floats, named_columns, parquet, read, renamed, table, texts, with, without};
+pub use ran::Ran;
 
 /// The logical date of every run.
 pub const DATE: &str = "2026-01-01";
@@ -248,7 +245,7 @@ fn lake() -> &'static BTreeMap<String, Vec<u8>> {
                     let name = format!("teachers/{}/{}", scenario.name, entry.file_name().to_string_lossy());
                     files.insert(name, fs::read(entry.path()).expect("a file of a bundle"));
                 }
-            } else {
+            } else if scenario.target_share > 0.0 {
                 for (part, path) in [PART_0, PART_1].iter().enumerate() {
                     let (accounts, _) = tables::target(&model, 7, part, part * ROWS / 2..(part + 1) * ROWS / 2).expect("a target");
                     files.insert(path.to_string(), parquet(&accounts, 64));
@@ -257,163 +254,4 @@ fn lake() -> &'static BTreeMap<String, Vec<u8>> {
         }
         files
     })
-}
-
-/// A table as the bytes of a Parquet file with row groups of this many rows.
-pub fn parquet(batch: &RecordBatch, row_group: usize) -> Vec<u8> {
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(row_group)).build();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).expect("a writer");
-    writer.write(batch).expect("rows");
-    writer.close().expect("a footer");
-    bytes
-}
-
-/// A Parquet file as one table.
-pub fn read(path: &Path) -> RecordBatch {
-    let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let schema = builder.schema().clone();
-    let batches: Vec<RecordBatch> = builder.build().expect("a reader").map(|b| b.expect("rows")).collect();
-    concat_batches(&schema, &batches).expect("one schema")
-}
-
-/// The table with this column in the place of the one of the same name, or after all others.
-pub fn with(batch: &RecordBatch, name: &str, array: ArrayRef) -> RecordBatch {
-    let mut columns: Vec<(String, ArrayRef)> = named_columns(batch);
-    match columns.iter_mut().find(|(n, _)| n == name) {
-        Some(column) => column.1 = array,
-        None => columns.push((name.to_string(), array)),
-    }
-    table(columns)
-}
-
-/// The table without a column.
-pub fn without(batch: &RecordBatch, name: &str) -> RecordBatch {
-    table(named_columns(batch).into_iter().filter(|(n, _)| n != name).collect())
-}
-
-/// The table with another name for a column.
-pub fn renamed(batch: &RecordBatch, from: &str, to: &str) -> RecordBatch {
-    table(named_columns(batch).into_iter().map(|(n, a)| (if n == from { to.to_string() } else { n }, a)).collect())
-}
-
-/// The names and columns of a table.
-pub fn named_columns(batch: &RecordBatch) -> Vec<(String, ArrayRef)> {
-    batch.schema().fields().iter().map(|f| f.name().clone()).zip(batch.columns().iter().cloned()).collect()
-}
-
-/// A table from its columns, every one of which may hold nulls.
-pub fn table(columns: Vec<(String, ArrayRef)>) -> RecordBatch {
-    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
-    RecordBatch::try_new(Schema::new(fields).into(), columns.into_iter().map(|(_, array)| array).collect()).expect("columns of one length")
-}
-
-/// A column as numbers; null is NaN.
-pub fn floats(batch: &RecordBatch, name: &str) -> Vec<f64> {
-    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name:?}"));
-    let column = cast(column, &DataType::Float64).expect("numbers");
-    column.as_primitive::<Float64Type>().iter().map(|v| v.unwrap_or(f64::NAN)).collect()
-}
-
-/// A column as text.
-pub fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
-    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name:?}"));
-    let column = cast(column, &DataType::Utf8).expect("text");
-    column.as_string::<i32>().iter().map(|v| v.map(str::to_string)).collect()
-}
-
-/// A program that runs.
-pub struct Running {
-    child: Child,
-    line: String,
-}
-
-/// What a program said and how it ended. `{}` shows all of it.
-pub struct Ran {
-    line: String,
-    /// `None` where a signal ended it.
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ran {
-    pub fn start(mut command: Command) -> Running {
-        let line = format!("{command:?}\nin {:?}", command.get_current_dir());
-        Running { child: command.spawn().unwrap_or_else(|e| panic!("{line}: {e}")), line }
-    }
-
-    /// Starts a run, stops the process once it has said that `stage` is done, lets `meanwhile` happen, and lets the process go on.
-    pub fn halted(command: Command, stage: &str, meanwhile: impl FnOnce()) -> Ran {
-        let mut running = Ran::start(command);
-        let stderr = running.child.stderr.take().expect("a pipe");
-        let mut said = String::new();
-        let mut meanwhile = Some(meanwhile);
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            said.push_str(&line);
-            said.push('\n');
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(act) = meanwhile.take_if(|_| event["stage"] == stage && event["event"] == "done") {
-                let process = Pid::from_child(&running.child);
-                kill_process(process, Signal::STOP).expect("the process is ours");
-                act();
-                kill_process(process, Signal::CONT).expect("the process is ours");
-            }
-        }
-        let ran = running.finish();
-        Ran { stderr: said, ..ran }
-    }
-
-    /// The result line of a run that succeeded.
-    pub fn result(&self) -> Value {
-        assert_eq!(self.code, Some(0), "success\n{self}");
-        assert_eq!(self.stdout.matches('\n').count(), 1, "one line on stdout\n{self}");
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("stdout: {e}\n{self}"))
-    }
-
-    /// The run succeeded with this status.
-    pub fn is(&self, status: &str) -> &Ran {
-        assert_eq!(self.result()["status"], status, "{self}");
-        self
-    }
-
-    /// The error line of a run that failed with this exit code: the last line on stderr.
-    pub fn error(&self, code: i32) -> Value {
-        assert_eq!(self.code, Some(code), "exit {code}\n{self}");
-        let last = self.stderr.lines().last().unwrap_or_default();
-        let error: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line on stderr: {e}\n{self}"));
-        assert_eq!((&error["level"], &error["exit"]), (&"error".into(), &code.into()), "{self}");
-        assert!(self.stdout.is_empty(), "nothing on stdout\n{self}");
-        error
-    }
-
-    /// The events of a stage on stderr.
-    pub fn events(&self, stage: &str) -> Vec<String> {
-        let lines = self.stderr.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-        lines.filter(|l| l["stage"] == stage).map(|l| l["event"].as_str().unwrap_or_default().to_string()).collect()
-    }
-}
-
-impl Running {
-    /// SIGKILL: no handler runs.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("the program is ours");
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn finish(self) -> Ran {
-        let output = self.child.wait_with_output().expect("the program ends");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { line: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-}
-
-impl fmt::Display for Ran {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}", self.line, self.code, self.stdout, self.stderr)
-    }
 }

@@ -1,0 +1,103 @@
+//! The program as a process: what it said and how it ended.
+
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A program that runs.
+pub struct Running {
+    child: Child,
+    line: String,
+}
+
+/// What a program said and how it ended. `{}` shows all of it.
+pub struct Ran {
+    line: String,
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn start(mut command: Command) -> Running {
+        let line = format!("{command:?}\nin {:?}", command.get_current_dir());
+        Running { child: command.spawn().unwrap_or_else(|e| panic!("{line}: {e}")), line }
+    }
+
+    /// Starts a run, stops the process once it has said that `stage` is done, lets `meanwhile` happen, and lets the process go on.
+    pub fn halted(command: Command, stage: &str, meanwhile: impl FnOnce()) -> Ran {
+        let mut running = Ran::start(command);
+        let stderr = running.child.stderr.take().expect("a pipe");
+        let mut said = String::new();
+        let mut meanwhile = Some(meanwhile);
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            said.push_str(&line);
+            said.push('\n');
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(act) = meanwhile.take_if(|_| event["stage"] == stage && event["event"] == "done") {
+                let process = Pid::from_child(&running.child);
+                kill_process(process, Signal::STOP).expect("the process is ours");
+                act();
+                kill_process(process, Signal::CONT).expect("the process is ours");
+            }
+        }
+        let ran = running.finish();
+        Ran { stderr: said, ..ran }
+    }
+
+    /// The result line of a run that succeeded.
+    pub fn result(&self) -> Value {
+        assert_eq!(self.code, Some(0), "success\n{self}");
+        assert_eq!(self.stdout.matches('\n').count(), 1, "one line on stdout\n{self}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("stdout: {e}\n{self}"))
+    }
+
+    /// The run succeeded with this status.
+    pub fn is(&self, status: &str) -> &Ran {
+        assert_eq!(self.result()["status"], status, "{self}");
+        self
+    }
+
+    /// The error line of a run that failed with this exit code: the last line on stderr.
+    pub fn error(&self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "exit {code}\n{self}");
+        let last = self.stderr.lines().last().unwrap_or_default();
+        let error: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line on stderr: {e}\n{self}"));
+        assert_eq!((&error["level"], &error["exit"]), (&"error".into(), &code.into()), "{self}");
+        assert!(self.stdout.is_empty(), "nothing on stdout\n{self}");
+        error
+    }
+
+    /// The events of a stage on stderr.
+    pub fn events(&self, stage: &str) -> Vec<String> {
+        let lines = self.stderr.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+        lines.filter(|l| l["stage"] == stage).map(|l| l["event"].as_str().unwrap_or_default().to_string()).collect()
+    }
+}
+
+impl Running {
+    /// SIGKILL: no handler runs.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the program is ours");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn finish(self) -> Ran {
+        let output = self.child.wait_with_output().expect("the program ends");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ran { line: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}", self.line, self.code, self.stdout, self.stderr)
+    }
+}
