@@ -20,7 +20,12 @@ impl Filter {
     pub fn parse(text: &str, schema: &Schema) -> Result<Filter> {
         let refuse = |why: String| Error::config(why).with("key", "target.where").value(text);
         let expression = polars::sql::sql_expr(text).map_err(|e| refuse(format!("not an SQL expression: {e}")))?;
-        if expression.into_iter().any(|e| matches!(e, Expr::Agg(_) | Expr::Len | Expr::Over { .. })) {
+        // An aggregate of literals alone, as in IN ('a', 'b'), is the same for every row.
+        let over_rows = |e: &Expr| match e {
+            Expr::Agg(_) => !e.clone().meta().root_names().is_empty(),
+            other => matches!(other, Expr::Len | Expr::Over { .. }),
+        };
+        if expression.into_iter().any(over_rows) {
             return Err(refuse("a row filter cannot aggregate over rows".to_string()));
         }
         let mut columns: Vec<String> = expression.clone().meta().root_names().iter().map(|n| n.to_string()).collect();

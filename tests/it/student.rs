@@ -1,10 +1,13 @@
 //! Students outside of their module: as ONNX in ONNX Runtime, and through linfa's traits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use coldstart::student::{Family, Input, Kind, Sample, Settings, Student, fit_one, from_json, to_json, to_onnx};
 use serde_json::json;
+
+use crate::workdir::python;
 
 /// Repeatable numbers in [0, 1): a linear congruential generator.
 struct Numbers(u64);
@@ -90,17 +93,12 @@ fn predict(student: &dyn Student, accounts: &Accounts) -> Vec<f64> {
     out
 }
 
-/// The Python of `make setup`, or the one that COLDSTART_PYTHON names.
-fn python() -> PathBuf {
-    let python =
-        std::env::var_os("COLDSTART_PYTHON").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), PathBuf::from);
-    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
-    python
-}
-
 fn in_onnx_runtime(model: &[u8], accounts: &Accounts) -> Vec<f64> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (model_file, columns_file) = (folder.path().join("model.onnx"), folder.path().join("columns.json"));
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("student-{}-{call}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (model_file, columns_file) = (folder.join("model.onnx"), folder.join("columns.json"));
     std::fs::write(&model_file, model).expect("written");
     std::fs::write(&columns_file, accounts.raw().to_string()).expect("written");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/onnx_scores.py");
