@@ -52,7 +52,7 @@ test: setup ## all tests
 check: ## formatting, lints and documentation, all of them without a warning
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
 
 bench: setup target/bench/venv/.done build ## speed and memory beside today's Python, on accounts made for it (ROWS="1000000 4000000")
 	target/bench/venv/bin/python fixtures/bench/run.py --bin $(COLDSTART) $(if $(ROWS),--rows $(ROWS))

@@ -12,9 +12,9 @@ const V_CLIP: f64 = 1.5;
 pub struct Judgement {
     /// Foreign slope of each teacher `[S]`.
     pub slopes: Vec<f64>,
-    /// M[k][q]: log-loss of calibrated teacher k on history q; none where q has no history.
+    /// `M[k][q]`: log-loss of calibrated teacher k on history q; none where q has no history.
     pub cross_loss: Vec<Vec<Option<f64>>>,
-    /// V[k][q]: the same relative to the mean teacher, clipped; 0 where either has no history.
+    /// `V[k][q]`: the same relative to the mean teacher, clipped; 0 where either has no history.
     pub relative: Vec<Vec<f64>>,
     /// Class shares of each history, at least .01.
     pub shares: Vec<Option<Vec<f64>>>,

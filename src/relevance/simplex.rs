@@ -63,7 +63,7 @@ pub fn first_largest(values: &[f64]) -> usize {
     values.iter().enumerate().fold(0, |best, (i, v)| if *v > values[best] { i } else { best })
 }
 
-/// Mean of -ln p[label] over rows of `p` `[n, C]`.
+/// Mean of `-ln p[label]` over rows of `p` `[n, C]`.
 pub fn log_loss(p: &[f64], labels: &[u16], classes: usize) -> f64 {
     p.chunks_exact(classes).zip(labels).map(|(row, &y)| -row[usize::from(y)].ln()).sum::<f64>() / labels.len() as f64
 }

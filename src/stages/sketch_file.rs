@@ -30,7 +30,7 @@ pub struct SketchFile {
 }
 
 impl SketchFile {
-    /// Reads a file that [`write`] wrote.
+    /// Reads a file that [`write()`] wrote.
     pub fn read(path: &Path) -> Result<SketchFile> {
         let file: SketchFile = read_json(path)?;
         match file.format {

@@ -26,7 +26,7 @@ pub struct Sample<'a> {
     pub kinds: &'a [Kind],
     /// Row-major [n, classes]: each row in [0, 1], sum 1.
     pub soft: &'a [f64],
-    /// [n], not negative: what a row counts, on average 1.
+    /// `[n]`, not negative: what a row counts, on average 1.
     pub weights: &'a [f64],
     pub classes: usize,
 }

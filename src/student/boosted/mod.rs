@@ -95,7 +95,7 @@ pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Res
 struct Boosting<'a> {
     sample: &'a Sample<'a>,
     base: Vec<f64>,
-    /// The argument of the link so far, [output][row].
+    /// The argument of the link so far, `[output][row]`.
     raw: Vec<Vec<f64>>,
 }
 

@@ -3,7 +3,7 @@
 //! In: a student, and the name (and levels) of each of its columns. Out: the bytes of `model.onnx`: one input of shape [rows, 1] for each
 //! column (float32 with NaN for null; strings for a category, "" or an unknown one for null), one output `probabilities`, float32
 //! [rows, classes]. Thresholds, leaves and weights are float64 and so is every sum, so that it agrees with
-//! [`Student::predict`](super::Student::predict) to float32's rounding of a probability.
+//! [`Student::predict`] to float32's rounding of a probability.
 //!
 //! Operators: ONNX 18 and ai.onnx.ml 5 (`TreeEnsemble`, whose set membership is ours), which ONNX Runtime knows from 1.24 on at the latest.
 

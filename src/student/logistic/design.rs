@@ -74,7 +74,7 @@ impl Design {
         out
     }
 
-    /// The model of a solution [outputs][width]; with two classes the first one's function is 0.
+    /// The model of a solution `[outputs][width]`; with two classes the first one's function is 0.
     pub fn model(&self, sample: &Sample, solution: &[f64]) -> Result<Logistic> {
         let classes = sample.classes;
         let first = classes - solution.len() / self.width;

@@ -47,7 +47,7 @@ impl<'a> Objective<'a> {
         Objective { design, sample, rows, penalty, mass: if mass > 0.0 { mass } else { 1.0 }, dense }
     }
 
-    /// The value of f at `v` [outputs][width].
+    /// The value of f at `v` `[outputs][width]`.
     pub fn loss(&self, v: &[f64]) -> f64 {
         self.evaluate(v, &mut vec![0.0; v.len()])
     }

@@ -111,7 +111,7 @@ fn largest(v: &[f64]) -> f64 {
     v.iter().fold(0.0, |m, x| if x.is_nan() { f64::INFINITY } else { m.max(x.abs()) })
 }
 
-/// For each output a Cholesky factor of its block of the Hessian, [width][width] lower triangular; or the block's diagonal, [width].
+/// For each output a Cholesky factor of its block of the Hessian, `[width][width]` lower triangular; or the block's diagonal, `[width]`.
 struct Curvature {
     width: usize,
     dense: bool,

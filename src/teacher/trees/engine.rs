@@ -1,7 +1,7 @@
 //! Scores an [`Ensemble`]: columns of float32 in, probabilities out, from the same leaves and in the same order of addition as the library that
 //! trained it.
 //!
-//! Rows are taken [`ROWS`] at a time through the trees of a [`Batch`] (see `program.rs` for how), batches one after the other over
+//! Rows are taken `ROWS` at a time through the trees of a `Batch` (see `program.rs` for how), batches one after the other over
 //! a chunk of slabs, so that neither the rows nor the trees leave the cache more often than they must.
 
 use super::ensemble::{Ensemble, Link};
