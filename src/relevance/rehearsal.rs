@@ -4,7 +4,7 @@
 //! the others' foreign slopes no more than it did in step 9, but it was part of the profiles; so the table is close to honest, not entirely.
 
 use super::alignment::{Pool, Sample, aligned, aligned_gate_share};
-use super::base_rate::{LEAST_LABELS, shift, shift_to_labels, shift_to_shares};
+use super::base_rate::{ALIGNED_LABEL_RIDGE, LEAST_LABELS, shift, shift_to_labels, shift_to_shares};
 use super::calibrate::Calibration;
 use super::distance::weights;
 use super::fuse::{Blend, Fused, Fuser, gate_share};
@@ -153,7 +153,7 @@ fn loss_with_labels(rows: &[Fused], labels: &[u16], classes: usize) -> Result<Op
         return Ok(None);
     }
     let z: Vec<f64> = known.iter().flat_map(|i| rows[*i].z.clone()).collect();
-    let constants = shift_to_labels(&z, &known.iter().map(|i| labels[*i]).collect::<Vec<_>>(), classes)?;
+    let constants = shift_to_labels(&z, &known.iter().map(|i| labels[*i]).collect::<Vec<_>>(), classes, ALIGNED_LABEL_RIDGE)?;
     let rest: Vec<usize> = (0..rows.len()).filter(|i| known.binary_search(i).is_err()).collect();
     let all = shifted(rows, &constants);
     let p: Vec<f64> = rest.iter().flat_map(|i| all[i * classes..(i + 1) * classes].to_vec()).collect();

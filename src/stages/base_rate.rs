@@ -13,7 +13,7 @@ use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, read_all};
 use crate::lake::{ids, part};
-use crate::relevance::base_rate::{LEAST_LABELS, ShareRange, ShareShift, shift_to_labels, wanted_shares};
+use crate::relevance::base_rate::{ALIGNED_LABEL_RIDGE, LABEL_RIDGE, LEAST_LABELS, ShareRange, ShareShift, shift_to_labels, wanted_shares};
 use crate::relevance::fuse::Fuser;
 use crate::relevance::sum::ExactMeans;
 use crate::run::job::Run;
@@ -38,14 +38,18 @@ pub fn constants(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRange
     let Some(file) = &run.pipeline.target.labels else { return Ok(("none", none)) };
     let labels = read_labels(run.pipeline, &run.pipeline.resolve(file))?;
     if labels.len() < LEAST_LABELS {
-        run.log.warn(
-            "relevance",
-            "too few labelled accounts to move the base rate",
-            json!({"labels": labels.len(), "needed": LEAST_LABELS}),
-        );
+        too_few(run, labels.len());
         return Ok(("none", none));
     }
     Ok(("labels", shift_labelled(run, scored, fuser, labels)?))
+}
+
+fn too_few(run: &Run, labels: usize) {
+    run.log.warn(
+        "relevance",
+        "too few labelled accounts of the target to move the base rate",
+        json!({"labels": labels, "needed": LEAST_LABELS}),
+    );
 }
 
 fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRange]) -> Result<Vec<f64>> {
@@ -133,5 +137,10 @@ fn shift_labelled(run: &Run, scored: &Scored, fuser: &Fuser, mut labels: HashMap
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let z: Vec<f64> = found.iter().flat_map(|(_, _, z)| z.clone()).collect();
     let classes: Vec<u16> = found.iter().map(|(_, c, _)| *c).collect();
-    shift_to_labels(&z, &classes, run.pipeline.classes.len())
+    if classes.len() < LEAST_LABELS {
+        too_few(run, classes.len());
+        return Ok(vec![0.0; run.pipeline.classes.len()]);
+    }
+    let ridge = if fuser.alignment().is_some() { ALIGNED_LABEL_RIDGE } else { LABEL_RIDGE };
+    shift_to_labels(&z, &classes, run.pipeline.classes.len(), ridge)
 }

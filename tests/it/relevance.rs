@@ -1,7 +1,7 @@
 //! The relevance method against committed reference values.
 
 use crate::worlds::{Outcome, cases, flat, moved, numbers, search};
-use coldstart::relevance::base_rate::{ShareRange, shift_to_labels, wanted_shares};
+use coldstart::relevance::base_rate::{LABEL_RIDGE, ShareRange, shift_to_labels, wanted_shares};
 use coldstart::relevance::bins::Bins;
 use coldstart::relevance::sum::ExactMeans;
 use serde_json::Value;
@@ -80,7 +80,7 @@ fn known_shares_and_labels_move_the_base_rate_as_the_reference_does() {
         let few: Vec<usize> = numbers(&expected["few"]).iter().map(|i| *i as usize).collect();
         let z: Vec<f64> = few.iter().flat_map(|i| fused[*i].z.clone()).collect();
         let y: Vec<u16> = few.iter().map(|i| case.scenarios[case.teachers()].labels[*i]).collect();
-        let constants = shift_to_labels(&z, &y, c).expect("enough labels");
+        let constants = shift_to_labels(&z, &y, c, LABEL_RIDGE).expect("enough labels");
         close(&format!("{name}: labels"), &moved(&fused, &constants), &expected["with_labels"]);
     }
 }
