@@ -1,6 +1,7 @@
 //! All integration tests, one binary.
 
 mod alignment;
+mod commands;
 mod faults;
 mod job;
 mod predictions;
