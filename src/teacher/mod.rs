@@ -6,6 +6,7 @@ pub mod onnx;
 pub mod onnx_proto;
 pub mod trees;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use arrow::datatypes::Schema;
@@ -18,10 +19,12 @@ use crate::student::Student;
 use bundle::{Bundle, Format};
 use encode::{Block, Encoder, Matrix};
 use trees::engine::{Engine, Scratch};
+use trees::onnx::{Step, TreeGraph};
 
 /// What computes a teacher's probabilities.
 enum Model {
-    Trees(Engine),
+    /// A tree ensemble, and what an ONNX graph does to the columns before it.
+    Trees(Engine, Vec<Step>),
     Onnx(onnx::Onnx),
     Student(Box<dyn Student>),
 }
@@ -77,7 +80,11 @@ impl Teacher {
         let (own, rows) = (self.onto.len(), block.rows);
         work.own.resize(rows * own, 0.0);
         match &self.model {
-            Model::Trees(engine) => engine.predict(&encoder.columns(matrix), &mut work.own, &mut work.scratch),
+            Model::Trees(engine, steps) => {
+                let columns = prepared(&encoder.columns(matrix), steps);
+                let columns: Vec<&[f32]> = columns.iter().map(|c| c.as_ref()).collect();
+                engine.predict(&columns, &mut work.own, &mut work.scratch);
+            }
             Model::Student(student) => student.predict(&encoder.columns(matrix), &mut work.own),
             Model::Onnx(onnx) => onnx.predict(encoder, block, matrix, &mut work.own).map_err(|e| e.file(&self.bundle.model_path()))?,
         }
@@ -99,7 +106,7 @@ impl Teacher {
     fn check_shape(&self) -> Result<()> {
         let width = self.bundle.matrix_width();
         let (inputs, classes) = match &self.model {
-            Model::Trees(engine) => (engine.features(), engine.classes()),
+            Model::Trees(engine, _) => (engine.features(), engine.classes()),
             Model::Student(student) => (student.kinds().len(), student.classes()),
             Model::Onnx(_) => return Ok(()),
         };
@@ -118,15 +125,36 @@ impl Teacher {
 }
 
 fn load_model(bundle: &Bundle, path: &Path) -> Result<Model> {
-    if bundle.model.format == Format::Onnx {
-        return Ok(Model::Onnx(onnx::Onnx::load(path, bundle)?));
-    }
     let bytes = bundle::read_limited(path)?;
     Ok(match bundle.model.format {
-        Format::Lightgbm => Model::Trees(Engine::new(&trees::lightgbm::parse(&bytes)?)?),
-        Format::Xgboost => Model::Trees(Engine::new(&trees::xgboost::parse(&bytes)?)?),
-        Format::Coldstart | Format::Onnx => Model::Student(read_student(&bytes)?),
+        Format::Lightgbm => Model::Trees(Engine::new(&trees::lightgbm::parse(&bytes)?)?, Vec::new()),
+        Format::Xgboost => Model::Trees(Engine::new(&trees::xgboost::parse(&bytes)?)?, Vec::new()),
+        Format::Coldstart => Model::Student(read_student(&bytes)?),
+        Format::Onnx => match tree_graph(bundle, &bytes)? {
+            Some(graph) => Model::Trees(Engine::new(&graph.ensemble)?, graph.steps),
+            None => Model::Onnx(onnx::Onnx::load(path, bundle)?),
+        },
     })
+}
+
+/// A graph over one matrix of numbers that is no more than trees, which our engine scores; everything else is for ONNX Runtime.
+fn tree_graph(bundle: &Bundle, bytes: &[u8]) -> Result<Option<TreeGraph>> {
+    match bundle.features.iter().any(|f| f.encode == Some(bundle::Encode::Text)) {
+        true => Ok(None),
+        false => trees::onnx::parse(bytes, bundle.matrix_width()),
+    }
+}
+
+/// The columns as the trees take them.
+fn prepared<'a>(columns: &[&'a [f32]], steps: &[Step]) -> Vec<Cow<'a, [f32]>> {
+    let prepare = |(j, column): (usize, &&'a [f32])| {
+        let mut column = Cow::Borrowed(*column);
+        for step in steps {
+            step.apply(j, column.to_mut());
+        }
+        column
+    };
+    columns.iter().enumerate().map(prepare).collect()
 }
 
 /// A student from the bytes of its file.
