@@ -10,7 +10,7 @@ use super::accounts::Accounts;
 use crate::error::{Error, Result};
 
 /// Hashes held at once by [`duplicates`]; more rows take more passes over the id column.
-const HASHES_PER_PASS: u64 = 1 << 22;
+const HASHES_PER_PASS: u64 = 1 << 20;
 
 /// Whether a column of this type can be an account id.
 pub fn can_be_id(data_type: &DataType) -> bool {

@@ -192,6 +192,7 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
             run.directory.start(stage.name())?;
             stage.work(run)?;
             run.directory.finish(stage.name())?;
+            give_back_memory();
             run.log.info(stage.name(), "done", json!({"ms": clock.elapsed().as_millis() as u64}));
         } else {
             valid = false;
@@ -201,6 +202,15 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns what a stage freed to the operating system, so that stages do not add up to the peak.
+fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes no pointer and may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result<Published> {

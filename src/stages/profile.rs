@@ -237,7 +237,9 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
     };
     // What a sketch holds does not depend on the order of merging.
     let empty = || Seen::new(features);
-    let seen = accounts.units().par_iter().try_fold(empty, one).try_reduce(empty, |a, b| Ok(a.merge(b)))?;
+    // Few long runs: each holds sketches of its own until it is merged.
+    let run_length = accounts.units().len().div_ceil(2 * rayon::current_num_threads());
+    let seen = accounts.units().par_iter().with_min_len(run_length).try_fold(empty, one).try_reduce(empty, |a, b| Ok(a.merge(b)))?;
     bar.finish_and_clear();
     for (feature, odd) in features.iter().zip(&seen.odd).filter(|(_, odd)| odd.nan + odd.infinite > 0) {
         let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
