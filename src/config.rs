@@ -25,7 +25,6 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target.labels",
     "teachers.bundle",
     "teachers.classes",
-    "relevance.calculator",
     "output.path",
 ];
 
@@ -108,7 +107,6 @@ pub struct TeacherRef {
 pub struct RelevanceSettings {
     pub min_training_rows: u64,
     pub min_class_rows: u64,
-    pub calculator: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -116,8 +116,7 @@ pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
         let bundle = Bundle::read(&folder)?;
         teachers.push(digest_all(bundle.files().into_iter().map(|f| (f.clone(), folder.join(f))).collect())?);
     }
-    let others = [&pipeline.target.labels, &pipeline.relevance.calculator];
-    let others = others.into_iter().flatten().map(|f| (f.clone(), pipeline.resolve(f))).collect();
+    let others = pipeline.target.labels.iter().map(|f| (f.clone(), pipeline.resolve(f))).collect();
     let identity = Identity {
         version: env!("CARGO_PKG_VERSION"),
         date,

@@ -1,7 +1,7 @@
 //! Step 3 of 6: what each teacher is worth for this target.
 //!
 //! In: the profile, the histories, the target's scores. Out: `calculator.json`, the relevance calculator trained on the
-//! histories (or a saved one), and `fusion.json`: all that makes a soft label of an account's scores.
+//! histories, and `fusion.json`: all that makes a soft label of an account's scores.
 
 use arrow::array::{ArrayRef, RecordBatch};
 use rayon::prelude::*;
