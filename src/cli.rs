@@ -1,6 +1,6 @@
 //! The command line: what is typed becomes a job; its outcome becomes one line on stdout, an error one line on stderr.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -51,6 +51,22 @@ enum Command {
         #[arg(short, long)]
         output: PathBuf,
     },
+    /// The relevance calculator as a file of its own.
+    Relevance {
+        #[command(subcommand)]
+        command: RelevanceCommand,
+    },
+    /// Why one account got its class: JSON, or text on a terminal and with `--log-format text`.
+    Explain {
+        pipeline: PathBuf,
+        #[arg(long)]
+        date: NaiveDate,
+        /// The account's id.
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// When labels arrive: how right the published tables were, beside what they said of themselves.
     Evaluate {
         pipeline: PathBuf,
@@ -68,6 +84,19 @@ enum Command {
         name: Stage,
         #[command(flatten)]
         run: RunArgs,
+    },
+}
+
+#[derive(Subcommand)]
+enum RelevanceCommand {
+    /// Trains it on the histories of the pipeline's teachers, before any target exists.
+    Train {
+        pipeline: PathBuf,
+        /// Where it is written; a pipeline names it as `relevance.calculator`.
+        #[arg(short, long)]
+        output: PathBuf,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
     },
 }
 
@@ -125,6 +154,16 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
         Command::Evaluate { pipeline, date, labels, overrides } => {
             stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
         }
+        Command::Relevance { command: RelevanceCommand::Train { pipeline, output, overrides } } => {
+            stages::train::command(&Pipeline::read(pipeline, overrides)?, output, log)
+        }
+        Command::Explain { pipeline, date, account, overrides } => {
+            let explanation = stages::explain::explain(&Pipeline::read(pipeline, overrides)?, &date.to_string(), account)?;
+            match cli.log_format == Format::Text || (cli.log_format == Format::Auto && std::io::stdout().is_terminal()) {
+                true => Ok(Value::String(stages::explain_text::render(&explanation))),
+                false => serde_json::to_value(explanation).map_err(|e| Error::bug(e.to_string())),
+            }
+        }
         Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
     }
 }
@@ -162,15 +201,19 @@ fn check(pipeline: &Pipeline) -> Result<Value> {
 fn run_name(command: &Command) -> String {
     match command {
         Command::Run(args) | Command::Stage { run: args, .. } => format!("{}@{}", args.pipeline.display(), args.date),
-        Command::Check { pipeline: place, .. } | Command::Evaluate { pipeline: place, .. } | Command::Profile { accounts: place, .. } => {
-            place.display().to_string()
-        }
+        Command::Check { pipeline: place, .. }
+        | Command::Evaluate { pipeline: place, .. }
+        | Command::Explain { pipeline: place, .. }
+        | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
+        | Command::Profile { accounts: place, .. } => place.display().to_string(),
     }
 }
 
 fn print_line(line: &Value) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", redact(&line.to_string()))
+    // Text for people is said as it is.
+    let line = line.as_str().map_or_else(|| line.to_string(), |text| text.trim_end().to_string());
+    writeln!(stdout, "{}", redact(&line))
         .and_then(|()| stdout.flush())
         .map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
 }

@@ -23,6 +23,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target.where",
     "target.class_shares",
     "target.labels",
+    "relevance.calculator",
     "teachers.bundle",
     "teachers.classes",
     "output.path",
@@ -107,6 +108,8 @@ pub struct TeacherRef {
 pub struct RelevanceSettings {
     pub min_training_rows: u64,
     pub min_class_rows: u64,
+    /// A file that `coldstart relevance train` wrote.
+    pub calculator: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -37,6 +37,14 @@ impl Bins {
         self.count() - 1
     }
 
+    /// The bin of a number; of a category it is null.
+    pub fn of_number(&self, value: f64) -> usize {
+        match self {
+            Bins::Number(edges) if !value.is_nan() => edges.partition_point(|e| *e <= value),
+            _ => self.of_null(),
+        }
+    }
+
     /// The bin of each of a batch's levels, for [`super::support::Column::Category`]; for a number all are null.
     pub fn of_levels<'a>(&self, levels: impl IntoIterator<Item = &'a str>) -> Vec<u16> {
         match self {

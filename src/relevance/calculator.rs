@@ -7,7 +7,7 @@
 use super::alignment::{Pool, Sample, aligned, aligned_gate_share};
 use super::base_rate::{ShareRange, wanted_shares};
 use super::calibrate::Calibration;
-use super::distance::{Distances, between_histories};
+use super::distance::{Distances, between_histories, irrelevant, weights};
 use super::fuse::{Blend, Fuser, gate_share};
 use super::gate::Theta;
 use super::judgement::Judgement;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Version of the saved form.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// A teacher as the calculator knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ pub struct Member {
     pub digest: String,
 }
 
+/// A teacher that is left out because it gives the same scores as another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    pub name: String,
+    pub digest: String,
+    pub same_as: String,
+}
+
 /// The calculator, as it is saved in `calculator.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +47,8 @@ pub struct Calculator {
     pub classes: Vec<String>,
     /// In the order of every list of teachers below.
     pub teachers: Vec<Member>,
+    /// Teachers that say the same as one of them.
+    pub repeats: Vec<Repeat>,
     /// ln n_k.
     pub log_rows: Vec<f64>,
     pub calibrations: Vec<Calibration>,
@@ -69,6 +80,7 @@ impl Calculator {
             format: FORMAT,
             classes,
             teachers,
+            repeats: Vec::new(),
             log_rows: world.log_rows.clone(),
             calibrations: world.calibrations.clone(),
             theta: training.theta,
@@ -81,34 +93,45 @@ impl Calculator {
         })
     }
 
-    /// Refuses a calculator of another version, of other teachers (in whatever order they stand now) or of other classes.
+    /// Refuses (78) a calculator of another version, of other teachers (in whatever order they stand now) or of other classes.
     pub fn check(&self, teachers: &[Member], classes: &[String]) -> Result<()> {
-        let stale = |what: String| {
-            Error::config(format!("the saved relevance calculator is stale: {what}")).hint("train it again: coldstart relevance train")
-        };
-        if self.format != FORMAT {
-            return Err(stale(format!("its format is {}, this program writes {FORMAT}", self.format)));
-        }
-        if self.classes != classes {
-            return Err(stale(format!("it was trained for the classes {}", self.classes.join(", "))));
-        }
-        for member in teachers {
-            match self.teachers.iter().find(|t| t.name == member.name) {
-                None => return Err(stale(format!("teacher {} is new", member.name))),
-                Some(known) if known.digest != member.digest => return Err(stale(format!("teacher {} has changed", member.name))),
-                Some(_) => {}
+        match self.stale(teachers, classes) {
+            None => Ok(()),
+            Some((what, teacher)) => {
+                let error = Error::config(format!("the saved relevance calculator is stale: {what}"));
+                let error = if teacher.is_empty() { error } else { error.with("teacher", teacher) };
+                Err(error.hint("train it again: coldstart relevance train PIPELINE -o FILE"))
             }
         }
-        match self.teachers.iter().find(|t| !teachers.iter().any(|m| m.name == t.name)) {
-            Some(gone) => Err(stale(format!("teacher {} is no longer among the teachers", gone.name))),
-            None => Ok(()),
+    }
+
+    /// What is no longer as it was in training, and the teacher that it is about, if it is about one.
+    pub fn stale(&self, teachers: &[Member], classes: &[String]) -> Option<(String, String)> {
+        if self.format != FORMAT {
+            return Some((format!("its format is {}, this program reads {FORMAT}", self.format), String::new()));
         }
+        if self.classes != classes {
+            return Some((format!("it was trained for the classes {}", self.classes.join(", ")), String::new()));
+        }
+        let known: Vec<(&String, &String)> =
+            self.teachers.iter().map(|t| (&t.name, &t.digest)).chain(self.repeats.iter().map(|r| (&r.name, &r.digest))).collect();
+        for member in teachers {
+            let what = match known.iter().find(|(name, _)| **name == member.name) {
+                None => "is new",
+                Some((_, digest)) if **digest != member.digest => "has changed",
+                Some(_) => continue,
+            };
+            return Some((format!("teacher {} {what}", member.name), member.name.clone()));
+        }
+        let gone = known.iter().find(|(name, _)| !teachers.iter().any(|m| m.name == **name))?;
+        Some((format!("teacher {} is no longer among the teachers", gone.0), gone.0.clone()))
     }
 
     /// Moves the teachers of a fuser to one level of class shares, see [`aligned`]; `ranges` are the class shares that the user named, if any.
     pub fn align(&self, reference: &Fuser, sample: Sample, ranges: &[ShareRange]) -> Fuser {
         let tilt = tilt(&self.rehearsals, !ranges.is_empty());
-        let pool = Pool { theta: self.theta_aligned, gate_share: aligned_gate_share(self.trained), tilt };
+        let gate_share = if reference.blend().gate_share > 0.0 { aligned_gate_share(self.trained) } else { 0.0 };
+        let pool = Pool { theta: self.theta_aligned, gate_share, tilt };
         aligned(reference, sample, pool, |mean| wanted_shares(mean, ranges))
     }
 
@@ -127,7 +150,11 @@ impl Calculator {
     fn blend_of(&self, set: &[usize], judgement: Judgement, distances: &Distances) -> Result<Blend> {
         let own: Vec<&Calibration> = set.iter().map(|&k| &self.calibrations[k]).collect();
         let log_rows = set.iter().map(|&k| self.log_rows[k]).collect();
-        let js = super::distance::weights(&set.iter().map(|&k| distances.js[k]).collect::<Vec<_>>());
-        Blend::new(&own, judgement, log_rows, self.theta, gate_share(self.trained), js)
+        let js: Vec<f64> = set.iter().map(|&k| distances.js[k]).collect();
+        if irrelevant(&js) {
+            let even = vec![1.0 / set.len() as f64; set.len()];
+            return Blend::new(&own, judgement, log_rows, self.theta, 0.0, even);
+        }
+        Blend::new(&own, judgement, log_rows, self.theta, gate_share(self.trained), weights(&js))
     }
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Smallest distance that the weights by distance tell from none.
 pub const LEAST_JS: f64 = 0.003;
 
+/// Mean distance in bits beyond which a history tells nothing of the target: of 1 at most, where no value of any feature is shared.
+const IRRELEVANT_JS: f64 = 0.8;
+
 /// One feature of a history against the target's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FeatureDistance {
@@ -115,6 +118,11 @@ pub fn weights(js: &[f64]) -> Vec<f64> {
     let inverse: Vec<f64> = js.iter().map(|d| 1.0 / (d + LEAST_JS)).collect();
     let sum: f64 = inverse.iter().sum();
     inverse.iter().map(|v| v / sum).collect()
+}
+
+/// Whether every history is so far from the target that none tells more of it than another. The teachers then count evenly.
+pub fn irrelevant(js: &[f64]) -> bool {
+    !js.is_empty() && js.iter().all(|d| *d > IRRELEVANT_JS)
 }
 
 /// Values of the sources laid out for all teachers; those without history have the mean.

@@ -32,12 +32,25 @@ impl Judgement {
         Judgement { slopes, cross_loss, relative, shares: set.iter().map(|&k| world.share(k)).collect() }
     }
 
+    /// The same teachers without the one at `place`, who keep the slopes that its history helped to find.
+    pub fn without(&self, place: usize) -> Self {
+        let cross_loss: Vec<Vec<Option<f64>>> = left(&self.cross_loss, place).iter().map(|row| left(row, place)).collect();
+        let shares = left(&self.shares, place);
+        let learned: Vec<bool> = shares.iter().map(Option::is_some).collect();
+        Judgement { slopes: left(&self.slopes, place), relative: relative(&cross_loss, &learned), cross_loss, shares }
+    }
+
     /// Mean over histories of the logarithms of their class shares `[C]`; none without a history.
     pub fn prior(&self) -> Option<Vec<f64>> {
         let known: Vec<&Vec<f64>> = self.shares.iter().flatten().collect();
         let classes = known.first()?.len();
         Some((0..classes).map(|c| known.iter().map(|s| s[c].ln()).sum::<f64>() / known.len() as f64).collect())
     }
+}
+
+/// All items but the one at `place`.
+fn left<T: Clone>(items: &[T], place: usize) -> Vec<T> {
+    items.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, v)| v.clone()).collect()
 }
 
 fn relative(cross_loss: &[Vec<Option<f64>>], learned: &[bool]) -> Vec<Vec<f64>> {

@@ -12,10 +12,11 @@
 //! | 2, 3 | own calibration, foreign slope | [`calibrate`] |
 //! | 5 - 9 | cross-loss, the gate, its training on pseudo-targets | [`world`], [`judgement`], [`gate`], [`train`] |
 //! | 9 | each history as a target, for the record | [`rehearsal`] |
-//! | 8 | the trained calculator, as it is saved | [`calculator`] |
+//! | 8 | the trained calculator, as it is saved, and what is checked of a saved one | [`calculator`], [`saved`] |
 //! | 10 - 12 | the soft label of an account | [`fuse`] |
 //! | - | beyond the reference: teachers aligned to one level of class shares | [`alignment`] |
 //! | 13 | base rate: known class shares or a few labels | [`base_rate`] |
+//! | 14 | the rivals side by side, what each teacher adds, how right the labels may be, and all that in words | [`findings`], [`diversity`], [`estimate`], [`verdict`] |
 //!
 //! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
 
@@ -25,7 +26,10 @@ pub mod bins;
 pub mod calculator;
 pub mod calibrate;
 pub mod distance;
+pub mod diversity;
 pub mod duplicates;
+pub mod estimate;
+pub mod findings;
 pub mod fuse;
 pub mod gate;
 pub mod judgement;
@@ -33,9 +37,11 @@ pub mod levels;
 pub mod newton;
 pub mod profiles;
 pub mod rehearsal;
+pub mod saved;
 pub mod simplex;
 pub mod sketch;
 pub mod sum;
 pub mod support;
 pub mod train;
+pub mod verdict;
 pub mod world;

@@ -76,6 +76,11 @@ impl FeatureProfile {
         })
     }
 
+    /// The same bins with the target counted on them.
+    pub fn with_target(&self, target: &Summary) -> Self {
+        FeatureProfile { target: Some(target.bin_counts(&self.bins)), ..self.clone() }
+    }
+
     /// Smoothed shares h = (count + .5) / (n + .5 B) of every scenario, the target last if it is known.
     pub fn shares(&self) -> Vec<Vec<f64>> {
         self.histories.iter().chain(&self.target).map(|counts| smoothed(counts)).collect()
@@ -106,8 +111,7 @@ impl Profiles {
         if target.len() != self.features.len() {
             return Err(Error::bug("one summary of the target for each profiled feature"));
         }
-        let features =
-            self.features.iter().zip(target).map(|(f, s)| FeatureProfile { target: Some(s.bin_counts(&f.bins)), ..f.clone() }).collect();
+        let features = self.features.iter().zip(target).map(|(f, s)| f.with_target(s)).collect();
         Ok(Profiles { features, ..self.clone() })
     }
 }

@@ -10,7 +10,7 @@ use super::distance::weights;
 use super::fuse::{Blend, Fused, Fuser, gate_share};
 use super::gate::{Task, Theta};
 use super::judgement::Judgement;
-use super::simplex::{evenly, log_loss};
+use super::simplex::{entropy, evenly, first_largest, log_loss};
 use super::train::{PseudoTarget, Training, fit};
 use super::world::World;
 use crate::error::{Error, Result};
@@ -43,6 +43,38 @@ pub struct Rehearsal {
     pub with_labels: Option<f64>,
     /// 1/JS with the class shares known.
     pub js_with_shares: f64,
+    /// The best calibrated teacher on this history, chosen by its labels, and its loss.
+    pub best_teacher: String,
+    pub best: f64,
+    /// The best calibrated teacher for each account, chosen by its label: no weights, of whatever account, can do better on average of probabilities.
+    pub oracle: f64,
+    /// What the labels say of themselves beside how right they are: the default, the pool of aligned teachers, the same with the class shares known.
+    pub default_said: Said,
+    pub aligned_said: Said,
+    pub with_shares_said: Said,
+    /// The losses without each of the teachers, under the same theta.
+    pub without: Vec<Without>,
+}
+
+/// How right labels are, and how right they say they are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// Share of rows whose largest probability is that of their class.
+    pub accuracy: f64,
+    /// Mean of the largest probability: the accuracy that the labels promise.
+    pub confidence: f64,
+    /// Mean entropy in nats: the log-loss that they promise.
+    pub entropy: f64,
+}
+
+/// Log-losses with one teacher less.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Without {
+    pub teacher: String,
+    pub default: f64,
+    pub aligned: f64,
 }
 
 /// How far 1/JS alone is to be trusted instead of the aligned pool, from 0 to 1.
@@ -72,7 +104,7 @@ fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgemen
     let trained = !plain.is_empty();
     let held_out = fit(&plain, world.teachers(), training.theta);
     let held_out_aligned = fit(&moved, world.teachers(), training.aligned);
-    let stage = Stage::new(world, target, judgement, distances, held_out, trained)?;
+    let stage = Stage::new(world, target.history, &target.rest, judgement, distances, held_out, trained)?;
     let labels = &target.task.labels;
     let loss = |p: Vec<f64>| log_loss(&p, labels, world.classes);
     let reference = stage.fused(&stage.fuser);
@@ -82,6 +114,16 @@ fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgemen
     let shares = target.aligned.shares.clone().unwrap_or_default();
     let told = stage.fused(&stage.aligned(held_out_aligned, trained, |_| shares.clone()));
     let moved: Vec<f64> = reference.iter().flat_map(|f| f.js.iter().map(|p| p.ln())).collect();
+    let alone: Vec<f64> = (0..target.rest.len()).map(|place| loss(calibrated(&reference, place, world.classes))).collect();
+    let best = (0..alone.len()).fold(0, |best, place| if alone[place] < alone[best] { place } else { best });
+    let mut without = Vec::new();
+    for (place, &k) in target.rest.iter().enumerate().filter(|_| target.rest.len() > 1) {
+        let rest: Vec<usize> = target.rest.iter().copied().filter(|other| *other != k).collect();
+        let stage = Stage::new(world, target.history, &rest, &judgement.without(place), distances, held_out, trained)?;
+        let aligned = stage.fused(&stage.aligned(held_out_aligned, trained, <[f64]>::to_vec));
+        let default = loss(label(&stage.fused(&stage.fuser)));
+        without.push(Without { teacher: world.names[k].clone(), default, aligned: loss(label(&aligned)) });
+    }
     Ok(Rehearsal {
         history: world.names[target.history].clone(),
         rows: labels.len(),
@@ -96,7 +138,33 @@ fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgemen
         with_shares: loss(label(&told)),
         with_labels: loss_with_labels(&aligned, labels, world.classes)?,
         js_with_shares: loss(moved_to(moved, &shares)),
+        best_teacher: world.names[target.rest[best]].clone(),
+        best: alone[best],
+        oracle: oracle(&reference, labels, world.classes),
+        default_said: Said::of(&reference, labels),
+        aligned_said: Said::of(&aligned, labels),
+        with_shares_said: Said::of(&told, labels),
+        without,
     })
+}
+
+impl Said {
+    fn of(rows: &[Fused], labels: &[u16]) -> Said {
+        let n = rows.len() as f64;
+        let mean = |of: &dyn Fn(&Fused) -> f64| rows.iter().map(of).sum::<f64>() / n;
+        let right = rows.iter().zip(labels).filter(|(f, y)| first_largest(&f.label) == usize::from(**y)).count();
+        Said { accuracy: right as f64 / n, confidence: mean(&|f| f.label[first_largest(&f.label)]), entropy: mean(&|f| entropy(&f.label)) }
+    }
+}
+
+/// Calibrated scores `[n, C]` of the teacher at `place`.
+fn calibrated(rows: &[Fused], place: usize, classes: usize) -> Vec<f64> {
+    rows.iter().flat_map(|f| &f.p[place * classes..(place + 1) * classes]).copied().collect()
+}
+
+fn oracle(rows: &[Fused], labels: &[u16], classes: usize) -> f64 {
+    let most = |(f, y): (&Fused, &u16)| f.p.iter().skip(usize::from(*y)).step_by(classes).copied().fold(0.0, f64::max);
+    rows.iter().zip(labels).map(|row| -most(row).ln()).sum::<f64>() / labels.len() as f64
 }
 
 fn moved_to(mut z: Vec<f64>, shares: &[f64]) -> Vec<f64> {
@@ -117,13 +185,13 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(world: &World, target: &PseudoTarget, judgement: &Judgement, distances: &[f64], theta: Theta, trained: bool) -> Result<Self> {
-        let rest = &target.rest;
+    /// History `q` for the teachers in `rest`; `judgement` is theirs, `distances` are of all teachers to `q`.
+    fn new(world: &World, q: usize, rest: &[usize], judgement: &Judgement, distances: &[f64], theta: Theta, trained: bool) -> Result<Self> {
         let own: Vec<&Calibration> = rest.iter().map(|&k| &world.calibrations[k]).collect();
         let log_rows = rest.iter().map(|&k| world.log_rows[k]).collect();
         let js = weights(&rest.iter().map(|&k| distances[k]).collect::<Vec<_>>());
         let blend = Blend::new(&own, judgement.clone(), log_rows, theta, gate_share(trained), js)?;
-        let rows = world.pseudo_target(target.history).ok_or_else(|| Error::bug("a pseudo-target without history"))?;
+        let rows = world.pseudo_target(q).ok_or_else(|| Error::bug("a pseudo-target without history"))?;
         let raw: Vec<Vec<f64>> = (0..rows.len()).map(|i| rest.iter().flat_map(|&k| rows.raw(i, k)).copied().collect()).collect();
         let support = (0..rows.len()).map(|i| rest.iter().map(|&k| rows.support(i)[k]).collect()).collect();
         let (mut means, mut scratch) = (blend.means(), Vec::new());

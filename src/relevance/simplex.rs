@@ -63,6 +63,11 @@ pub fn first_largest(values: &[f64]) -> usize {
     values.iter().enumerate().fold(0, |best, (i, v)| if *v > values[best] { i } else { best })
 }
 
+/// Entropy of a distribution in nats.
+pub fn entropy(p: &[f64]) -> f64 {
+    p.iter().map(|p| if *p > 0.0 { -p * p.ln() } else { 0.0 }).sum()
+}
+
 /// Mean of `-ln p[label]` over rows of `p` `[n, C]`.
 pub fn log_loss(p: &[f64], labels: &[u16], classes: usize) -> f64 {
     p.chunks_exact(classes).zip(labels).map(|(row, &y)| -row[usize::from(y)].ln()).sum::<f64>() / labels.len() as f64

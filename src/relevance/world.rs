@@ -28,8 +28,13 @@ pub struct History {
     pub held_out: Option<Vec<bool>>,
     /// Raw scores of each teacher over the target's classes, `[K]` of `[n, C]`.
     pub scores: Vec<Vec<f64>>,
-    /// s `[n, K]`.
+    /// s of the rows that stand for the history, those of [`pseudo_rows`], `[m, K]`.
     pub support: Vec<f64>,
+}
+
+/// The rows of a history of `rows` rows that stand for it when it plays the target.
+pub fn pseudo_rows(rows: usize) -> Vec<usize> {
+    evenly(rows, PSEUDO_ROWS)
 }
 
 /// The teachers, own-calibrated, on all histories.
@@ -49,6 +54,7 @@ struct Calibrated {
     held_out: Option<Vec<usize>>,
     /// ln of own-calibrated scores, `[K]` of `[n, C]`.
     ln_own: Vec<Vec<f64>>,
+    /// s of the pseudo rows `[m, K]`.
     support: Vec<f64>,
     pseudo_rows: Vec<usize>,
     /// Raw scores on the pseudo rows, `[K]` of `[m, C]`.
@@ -187,7 +193,9 @@ impl Teacher {
         if h.labels.iter().any(|y| usize::from(*y) >= classes) {
             return Err(Error::data(format!("the history of teacher {} has a label outside the {classes} classes", self.name)));
         }
-        let fits = h.scores.len() == teachers && h.scores.iter().all(|s| s.len() == n * classes) && h.support.len() == n * teachers;
+        let fits = h.scores.len() == teachers
+            && h.scores.iter().all(|s| s.len() == n * classes)
+            && h.support.len() == pseudo_rows(n).len() * teachers;
         if !fits || h.held_out.as_ref().is_some_and(|held| held.len() != n) {
             return Err(Error::bug(format!("scores, support and labels of the history of teacher {} do not fit together", self.name)));
         }
@@ -218,7 +226,7 @@ impl History {
 impl Calibrated {
     fn new(history: History, calibrations: &[Calibration], classes: usize) -> Self {
         let held_out = history.held_rows();
-        let pseudo_rows = evenly(history.labels.len(), PSEUDO_ROWS);
+        let pseudo_rows = pseudo_rows(history.labels.len());
         let pick = |s: &Vec<f64>| pseudo_rows.iter().flat_map(|r| &s[r * classes..(r + 1) * classes]).copied().collect();
         let pseudo_raw = history.scores.iter().map(pick).collect();
         let mut ln_own = history.scores;
@@ -261,7 +269,6 @@ impl PseudoRows<'_> {
     /// s of row `i` for every teacher, `[K]`.
     pub fn support(&self, i: usize) -> &[f64] {
         let width = self.history.ln_own.len();
-        let row = self.history.pseudo_rows[i];
-        &self.history.support[row * width..(row + 1) * width]
+        &self.history.support[i * width..(i + 1) * width]
     }
 }

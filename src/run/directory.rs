@@ -16,6 +16,11 @@ use crate::error::{Error, Kind, Result};
 /// Version of the records; a newer one is refused.
 const FORMAT: u32 = 1;
 
+/// The run directory of a pipeline and date.
+pub fn place(output: &Path, pipeline: &str, date: &str) -> PathBuf {
+    output.join("_runs").join(pipeline).join(format!("ds={date}"))
+}
+
 /// What a finished stage left behind.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -36,7 +41,7 @@ pub struct Directory {
 impl Directory {
     /// Creates the directory and takes its lock; held by another process: 75.
     pub fn open(output: &Path, pipeline: &str, date: &str, key: &str) -> Result<Directory> {
-        let root = output.join("_runs").join(pipeline).join(format!("ds={date}"));
+        let root = place(output, pipeline, date);
         fs::create_dir_all(&root).map_err(|e| cannot_create(&e, &root))?;
         let path = root.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot_create(&e, &path))?;

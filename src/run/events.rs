@@ -73,6 +73,18 @@ impl Log {
         self.write("warn", stage, event, details);
     }
 
+    /// Sentences for people: indented lines in text, one event otherwise.
+    pub fn tell(&self, event: &str, sentences: &[String]) {
+        if self.text {
+            let mut stderr = std::io::stderr().lock();
+            for sentence in sentences {
+                let _ = writeln!(stderr, "{}", redact(&format!("{event:>10} {sentence}")));
+            }
+        } else {
+            self.info("run", event, json!({"text": sentences.join(" ")}));
+        }
+    }
+
     /// All warnings so far.
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.lock().map(|w| w.clone()).unwrap_or_default()

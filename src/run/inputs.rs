@@ -8,6 +8,8 @@ use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::accounts::{Accounts, relative_files};
 use crate::lake::ids;
+use crate::relevance::calculator::Calculator;
+use crate::stages::calculator_file;
 use crate::teacher::bundle::Bundle;
 use crate::teacher::encode::{Encoder, Feature, Plan};
 use crate::teacher::{self, Teacher};
@@ -22,6 +24,18 @@ pub struct Inputs {
     pub encoders: Vec<Encoder>,
     /// Columns of the target that are labels of some history; never read.
     pub ignored: Vec<String>,
+    /// The calculator that the pipeline names.
+    pub calculator: Option<Calculator>,
+}
+
+/// The teachers and what they take: all that training needs.
+#[derive(Clone, Copy)]
+pub struct Panel<'a> {
+    pub pipeline: &'a Pipeline,
+    pub teachers: &'a [Teacher],
+    pub features: &'a [Feature],
+    pub plan: &'a Plan,
+    pub encoders: &'a [Encoder],
 }
 
 impl Inputs {
@@ -41,10 +55,7 @@ impl Inputs {
                 .file(&place)
                 .column(id.name()));
         }
-        let mut teachers = pipeline.teachers.par_iter().map(|t| Teacher::load(pipeline, t)).collect::<Result<Vec<_>>>()?;
-        // By name, so that the order in the pipeline file does not reach the sums over teachers.
-        teachers.sort_by(|a, b| a.name().cmp(b.name()));
-        refuse_same_names(&teachers)?;
+        let teachers = load_teachers(pipeline)?;
         let features = teacher::features(&teachers, accounts.schema(), accounts.place())?;
         if let Some(f) = features.iter().find(|f| f.name == pipeline.target.id) {
             return Err(Error::data("a teacher takes the account id as a feature").column(&f.name));
@@ -53,13 +64,47 @@ impl Inputs {
         let encoders = teachers.iter().map(|t| plan.add(&t.bundle, &features)).collect::<Result<Vec<_>>>()?;
         let ignored = label_columns(&accounts, &teachers, &features);
         refuse_reserved(pipeline, &accounts)?;
-        Ok(Inputs { accounts, teachers, features, plan, encoders, ignored })
+        let calculator = saved_calculator(pipeline, &teachers)?;
+        Ok(Inputs { accounts, teachers, features, plan, encoders, ignored, calculator })
+    }
+
+    /// The teachers without the target.
+    pub fn panel<'a>(&'a self, pipeline: &'a Pipeline) -> Panel<'a> {
+        Panel { pipeline, teachers: &self.teachers, features: &self.features, plan: &self.plan, encoders: &self.encoders }
+    }
+
+    /// The saved calculator, where it knows just these teachers.
+    pub fn calculator_for(&self, active: &[usize]) -> Option<&Calculator> {
+        self.calculator.as_ref().filter(|c| c.teachers.len() == active.len())
+    }
+
+    /// The teachers that are asked, as places: all but those that a saved calculator knows to repeat another.
+    pub fn asked(&self) -> Vec<usize> {
+        let repeats = |k: &usize| self.calculator.iter().any(|c| c.repeats.iter().any(|r| r.name == self.teachers[*k].name()));
+        (0..self.teachers.len()).filter(|k| !repeats(k)).collect()
     }
 
     /// Names of the features that the target holds.
     pub fn present(&self) -> Vec<String> {
         self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect()
     }
+}
+
+/// Every teacher, by name, so that the order in the pipeline file does not reach the sums over teachers.
+pub fn load_teachers(pipeline: &Pipeline) -> Result<Vec<Teacher>> {
+    let mut teachers = pipeline.teachers.par_iter().map(|t| Teacher::load(pipeline, t)).collect::<Result<Vec<_>>>()?;
+    teachers.sort_by(|a, b| a.name().cmp(b.name()));
+    refuse_same_names(&teachers)?;
+    Ok(teachers)
+}
+
+/// The calculator that the pipeline names, if it fits these teachers.
+fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<Calculator>> {
+    let Some(file) = &pipeline.relevance.calculator else { return Ok(None) };
+    let path = pipeline.resolve(file);
+    let calculator = calculator_file::read(&path)?;
+    calculator.check(&calculator_file::members(teachers)?, &pipeline.classes).map_err(|e| e.file(&path))?;
+    Ok(Some(calculator))
 }
 
 fn refuse_same_names(teachers: &[Teacher]) -> Result<()> {
@@ -116,7 +161,7 @@ pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
         let bundle = Bundle::read(&folder)?;
         teachers.push(digest_all(bundle.files().into_iter().map(|f| (f.clone(), folder.join(f))).collect())?);
     }
-    let others = pipeline.target.labels.iter().map(|f| (f.clone(), pipeline.resolve(f))).collect();
+    let others = pipeline.target.labels.iter().chain(&pipeline.relevance.calculator).map(|f| (f.clone(), pipeline.resolve(f))).collect();
     let identity = Identity {
         version: env!("CARGO_PKG_VERSION"),
         date,

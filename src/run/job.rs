@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::digest::FileDigest;
 use super::directory::{Directory, read_json, write_json};
 use super::events::Log;
+use super::explanation;
 use super::inputs::{self, Inputs};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
@@ -51,7 +53,10 @@ impl Stage {
 }
 
 /// The published tables and the stage in whose output each lies, under its own name. The classification comes last: with it the run is complete.
-const TABLES: [(&str, Stage); 5] = [
+const TABLES: [(&str, Stage); 8] = [
+    ("relevance_rehearsal", Stage::Relevance),
+    ("relevance_drop_one", Stage::Relevance),
+    ("relevance_verdict", Stage::Relevance),
     ("relevance", Stage::Fuse),
     ("relevance_features", Stage::Fuse),
     ("soft_labels", Stage::Fuse),
@@ -103,15 +108,24 @@ pub struct Outcome {
     pub tables: BTreeMap<String, String>,
     #[serde(default)]
     pub warnings: usize,
+    /// What to think of the labels, in a few sentences.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub verdict: String,
 }
 
 /// What was published, in the run directory.
 #[derive(Serialize, Deserialize)]
-struct Published {
-    key: String,
+pub struct Published {
+    pub key: String,
     rows: u64,
     classes: BTreeMap<String, u64>,
     tables: Vec<Table>,
+    /// What was kept so that accounts can be explained.
+    #[serde(default)]
+    pub explanation: Vec<FileDigest>,
+    /// The verdict on the run, sentence by sentence.
+    #[serde(default)]
+    verdict: Vec<String>,
 }
 
 /// Runs the job to its end, resuming what an earlier try under the same key finished.
@@ -142,12 +156,14 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         inputs.accounts.check_unchanged()?;
     }
     if job.only.is_some_and(|s| s != Stage::Classify) {
-        let nothing = Published { key, rows: 0, classes: BTreeMap::new(), tables: Vec::new() };
+        let nothing =
+            Published { key, rows: 0, classes: BTreeMap::new(), tables: Vec::new(), explanation: Vec::new(), verdict: Vec::new() };
         return Ok(outcome(job, "stage_done", &nothing, log));
     }
     let published = publish_all(job, &key, &directory, log)?;
     write_json(&record, &published)?;
     directory.clear(&Stage::ALL.map(Stage::name))?;
+    log.tell("verdict", &published.verdict);
     Ok(outcome(job, "published", &published, log))
 }
 
@@ -224,7 +240,9 @@ fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result
         tables.push(publish::publish(&source, &staging, &output, table, &job.date)?);
         log.info("publish", "published", json!({"table": table}));
     }
-    Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, tables })
+    let verdict = stages::findings::Verdict::load(&directory.stage(Stage::Relevance.name()))?.sentences;
+    let explanation = explanation::keep(directory)?;
+    Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, tables, explanation, verdict })
 }
 
 fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {
@@ -239,5 +257,6 @@ fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome
         classes: published.classes.clone(),
         tables: published.tables.iter().map(|t| (t.name.clone(), place(t))).collect(),
         warnings: log.warnings().len(),
+        verdict: published.verdict.join(" "),
     }
 }

@@ -4,5 +4,6 @@ pub mod cancel;
 pub mod digest;
 pub mod directory;
 pub mod events;
+pub mod explanation;
 pub mod inputs;
 pub mod job;

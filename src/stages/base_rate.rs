@@ -13,13 +13,104 @@ use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, read_all};
 use crate::lake::{ids, part};
-use crate::relevance::base_rate::{ALIGNED_LABEL_RIDGE, LABEL_RIDGE, LEAST_LABELS, ShareRange, ShareShift, shift_to_labels, wanted_shares};
+use crate::relevance::base_rate::{
+    self, ALIGNED_LABEL_RIDGE, LABEL_RIDGE, LEAST_LABELS, ShareRange, ShareShift, shift_to_labels, wanted_shares,
+};
 use crate::relevance::fuse::Fuser;
 use crate::relevance::sum::ExactMeans;
 use crate::run::job::Run;
 
+/// What the user knows of the target's base rate, as far as it can be used: known shares win over labels.
+pub enum Known {
+    Nothing,
+    Shares(Vec<ShareRange>),
+    Labels(Vec<Labelled>),
+}
+
+/// A labelled account of the target.
+pub struct Labelled {
+    class: u16,
+    /// Raw scores `[K, C]` and support `[K]`.
+    scores: (Vec<f64>, Vec<f64>),
+}
+
+impl Known {
+    /// Reads what the pipeline names.
+    pub fn of(run: &Run, scored: &Scored) -> Result<Known> {
+        let ranges = ranges(run.pipeline)?;
+        if !ranges.is_empty() {
+            return Ok(Known::Shares(ranges));
+        }
+        let Some(file) = &run.pipeline.target.labels else { return Ok(Known::Nothing) };
+        let labels = read_labels(run.pipeline, &run.pipeline.resolve(file))?;
+        let mut usable = labels.len();
+        if usable >= LEAST_LABELS {
+            let labelled = labelled(run, scored, labels)?;
+            usable = labelled.len();
+            if usable >= LEAST_LABELS {
+                return Ok(Known::Labels(labelled));
+            }
+        }
+        run.log.warn(
+            "relevance",
+            "too few labelled accounts of the target to move the base rate",
+            json!({"labels": usable, "needed": LEAST_LABELS}),
+        );
+        Ok(Known::Nothing)
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Known::Nothing => "none",
+            Known::Shares(_) => "class_shares",
+            Known::Labels(_) => "labels",
+        }
+    }
+
+    pub fn ranges(&self) -> &[ShareRange] {
+        if let Known::Shares(ranges) = self { ranges } else { &[] }
+    }
+
+    /// Constants `[C]` for every account of the target.
+    pub fn constants(&self, run: &Run, scored: &Scored, fuser: &Fuser) -> Result<Vec<f64>> {
+        match self {
+            Known::Nothing => Ok(vec![0.0; fuser.blend().classes]),
+            Known::Shares(ranges) => shift_to_shares(run, scored, fuser, ranges),
+            Known::Labels(labelled) => shift_labelled(fuser, labelled.iter().map(|l| (l.class, l.scores.clone()))),
+        }
+    }
+
+    /// The same for a fuser without teacher `k`, whose shares are those of the sampled rows (already without it).
+    pub fn constants_without(&self, k: usize, fuser: &Fuser, rows: &[Row]) -> Result<Vec<f64>> {
+        let classes = fuser.blend().classes;
+        match self {
+            Known::Nothing => Ok(vec![0.0; classes]),
+            Known::Shares(ranges) => {
+                let (mut means, mut fused) = (ExactMeans::new(classes), fuser.room());
+                let mut z = Vec::with_capacity(rows.len() * classes);
+                for (raw, s) in rows {
+                    fuser.row(raw, s, &mut fused);
+                    means.add(&fused.label);
+                    z.extend(&fused.z);
+                }
+                Ok(base_rate::shift_to_shares(&z, &wanted_shares(&means.means(), ranges)))
+            }
+            Known::Labels(labelled) => shift_labelled(fuser, labelled.iter().map(|l| (l.class, without(&l.scores, k, classes)))),
+        }
+    }
+}
+
+/// Raw scores `[K, C]` and support `[K]` of an account.
+pub type Row = (Vec<f64>, Vec<f64>);
+
+/// The row without teacher `k`.
+pub fn without((raw, s): &Row, k: usize, classes: usize) -> Row {
+    let left = |values: &[f64], width: usize| [&values[..k * width], &values[(k + 1) * width..]].concat();
+    (left(raw, classes), left(s, 1))
+}
+
 /// The class shares that the user named; none if no class was.
-pub fn ranges(pipeline: &Pipeline) -> Result<Vec<ShareRange>> {
+fn ranges(pipeline: &Pipeline) -> Result<Vec<ShareRange>> {
     let place =
         |class: &String| pipeline.classes.iter().position(|c| c == class).ok_or_else(|| Error::bug("an unknown class").value(class));
     let range = |(class, share): (&String, &crate::config::Share)| {
@@ -27,29 +118,6 @@ pub fn ranges(pipeline: &Pipeline) -> Result<Vec<ShareRange>> {
         Ok(ShareRange { class: place(class)?, low, high })
     };
     pipeline.target.class_shares.iter().flatten().map(range).collect()
-}
-
-/// Constants `[C]` from what the user knows of the target, and what that was: known shares win over labels.
-pub fn constants(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRange]) -> Result<(&'static str, Vec<f64>)> {
-    if !ranges.is_empty() {
-        return Ok(("class_shares", shift_to_shares(run, scored, fuser, ranges)?));
-    }
-    let none = vec![0.0; run.pipeline.classes.len()];
-    let Some(file) = &run.pipeline.target.labels else { return Ok(("none", none)) };
-    let labels = read_labels(run.pipeline, &run.pipeline.resolve(file))?;
-    if labels.len() < LEAST_LABELS {
-        too_few(run, labels.len());
-        return Ok(("none", none));
-    }
-    Ok(("labels", shift_labelled(run, scored, fuser, labels)?))
-}
-
-fn too_few(run: &Run, labels: usize) {
-    run.log.warn(
-        "relevance",
-        "too few labelled accounts of the target to move the base rate",
-        json!({"labels": labels, "needed": LEAST_LABELS}),
-    );
 }
 
 fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRange]) -> Result<Vec<f64>> {
@@ -111,21 +179,20 @@ pub fn read_labels(pipeline: &Pipeline, path: &Path) -> Result<HashMap<String, u
     Ok(out)
 }
 
-fn shift_labelled(run: &Run, scored: &Scored, fuser: &Fuser, mut labels: HashMap<String, u16>) -> Result<Vec<f64>> {
+/// The labelled accounts that the target holds, by id, so that the order of its rows does not reach the sums.
+fn labelled(run: &Run, scored: &Scored, mut labels: HashMap<String, u16>) -> Result<Vec<Labelled>> {
     let folder = run.directory.stage("score").join("scores");
-    // Sorted by id, so that the order of the target's rows does not reach the sums.
-    let mut found: Vec<(String, u16, Vec<f64>)> = Vec::new();
+    let mut found: Vec<(String, Labelled)> = Vec::new();
     for unit in 0..scored.units {
         part::read(&folder.join(part_name(unit, None)), |batch| {
             let text = ids::as_text(batch.column(0))?;
             let text = text.as_string::<i64>();
             let scores = Scores::of(&batch, scored.active.len(), run.pipeline.classes.len())?;
-            let (mut raw, mut s, mut fused) = (Vec::new(), Vec::new(), fuser.room());
             for i in 0..batch.num_rows() {
                 if let Some(class) = labels.remove(text.value(i)) {
+                    let (mut raw, mut s) = (Vec::new(), Vec::new());
                     scores.row(i, &mut raw, &mut s);
-                    fuser.row(&raw, &s, &mut fused);
-                    found.push((text.value(i).to_string(), class, fused.z.clone()));
+                    found.push((text.value(i).to_string(), Labelled { class, scores: (raw, s) }));
                 }
             }
             Ok(())
@@ -135,12 +202,16 @@ fn shift_labelled(run: &Run, scored: &Scored, fuser: &Fuser, mut labels: HashMap
         run.log.warn("relevance", "labelled accounts that are not in the target", json!({"accounts": labels.len()}));
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
-    let z: Vec<f64> = found.iter().flat_map(|(_, _, z)| z.clone()).collect();
-    let classes: Vec<u16> = found.iter().map(|(_, c, _)| *c).collect();
-    if classes.len() < LEAST_LABELS {
-        too_few(run, classes.len());
-        return Ok(vec![0.0; run.pipeline.classes.len()]);
+    Ok(found.into_iter().map(|(_, labelled)| labelled).collect())
+}
+
+fn shift_labelled(fuser: &Fuser, rows: impl Iterator<Item = (u16, Row)>) -> Result<Vec<f64>> {
+    let (mut z, mut classes, mut fused) = (Vec::new(), Vec::new(), fuser.room());
+    for (class, (raw, s)) in rows {
+        fuser.row(&raw, &s, &mut fused);
+        z.extend(&fused.z);
+        classes.push(class);
     }
     let ridge = if fuser.alignment().is_some() { ALIGNED_LABEL_RIDGE } else { LABEL_RIDGE };
-    shift_to_labels(&z, &classes, run.pipeline.classes.len(), ridge)
+    shift_to_labels(&z, &classes, fuser.blend().classes, ridge)
 }

@@ -1,26 +1,27 @@
-//! The teachers' labelled histories, which are small enough to be held one at a time.
+//! The teachers' labelled histories, read in blocks: ten of them may be read at a time.
 
 use std::path::PathBuf;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use super::profile::Sketch;
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
-use crate::lake::accounts::{Accounts, BATCH_ROWS, read_all};
+use crate::lake::accounts::{Accounts, read_all};
 use crate::lake::column::{self, NonFinite};
 use crate::relevance::profiles::Summary;
 use crate::teacher::Teacher;
 use crate::teacher::encode::{Block, Feature};
 
-/// A history with its features in memory.
+/// An opened history, which is read in blocks.
 pub struct History {
-    batch: RecordBatch,
+    accounts: Accounts,
     /// The features as this history has them.
     features: Vec<Feature>,
     path: PathBuf,
+    teacher: String,
 }
 
 /// Opens the history of a teacher, if it has one; features that it lacks are all null.
@@ -37,27 +38,39 @@ pub fn open(teacher: &Teacher, features: &[Feature]) -> Result<Option<History>> 
         }
         own.push(Feature { present: field.is_some(), ..feature.clone() });
     }
-    let spec = teacher.bundle.history.as_ref();
-    let extra = spec.iter().flat_map(|h| [h.label.clone(), h.held_out.clone()]).flatten();
-    let columns: Vec<String> = own.iter().filter(|f| f.present).map(|f| f.name.clone()).chain(extra).collect();
-    for column in &columns {
-        accounts.field(column).map_err(|e| e.with("teacher", teacher.name()))?;
+    let history = History { accounts, features: own, path, teacher: teacher.name().to_string() };
+    for column in own_columns(teacher) {
+        history.accounts.field(&column).map_err(|e| history.about(e))?;
     }
-    let batch = read_all(&accounts, &columns).map_err(|e| e.with("teacher", teacher.name()))?;
-    Ok(Some(History { batch, features: own, path }))
+    match history.rows() {
+        0 => Err(history.about(Error::data("the table has no row").file(history.accounts.place()))),
+        _ => Ok(Some(history)),
+    }
+}
+
+/// The label and the held-out flag.
+fn own_columns(teacher: &Teacher) -> Vec<String> {
+    teacher.bundle.history.iter().flat_map(|h| [h.label.clone(), h.held_out.clone()]).flatten().collect()
 }
 
 impl History {
     pub fn rows(&self) -> usize {
-        self.batch.num_rows()
+        self.accounts.stored_rows() as usize
     }
 
-    /// Hands the history to `each` in blocks.
+    fn about(&self, error: Error) -> Error {
+        error.with("teacher", &self.teacher)
+    }
+
+    /// Hands the history to `each` in blocks; one is in memory at a time.
     pub fn blocks(&self, mut each: impl FnMut(Block) -> Result<()>) -> Result<()> {
         let mut odd = vec![NonFinite::default(); self.features.len()];
-        for start in (0..self.rows()).step_by(BATCH_ROWS) {
-            let rows = BATCH_ROWS.min(self.rows() - start);
-            each(Block::decode(&self.batch.slice(start, rows), &self.features, &mut odd).map_err(|e| e.file(&self.path))?)?;
+        let columns: Vec<String> = self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect();
+        for unit in self.accounts.units() {
+            let read = self
+                .accounts
+                .read(unit, &columns, |batch, _| each(Block::decode(&batch, &self.features, &mut odd).map_err(|e| e.file(&self.path))?));
+            read.map_err(|e| self.about(e))?;
         }
         match self.features.iter().zip(&odd).find(|(_, odd)| odd.nan + odd.infinite > 0) {
             None => Ok(()),
@@ -86,7 +99,8 @@ impl History {
         let spec = teacher.bundle.history.as_ref().ok_or_else(|| Error::bug("a history without its description"))?;
         let label = spec.label.as_deref().unwrap_or_default();
         let refuse = |e: Error| e.file(&self.path).column(label).with("teacher", teacher.name());
-        let array = self.batch.column_by_name(label).ok_or_else(|| refuse(Error::data("the label column is missing")))?;
+        let batch = read_all(&self.accounts, &own_columns(teacher)).map_err(|e| self.about(e))?;
+        let array = batch.column_by_name(label).ok_or_else(|| refuse(Error::data("the label column is missing")))?;
         let text = cast(array, &DataType::Utf8).map_err(|e| refuse(Error::data(format!("labels cannot be read as text: {e}"))))?;
         let text = text.as_string::<i32>();
         let own = &teacher.bundle.model.classes;
@@ -112,7 +126,7 @@ impl History {
         let held_out = match &spec.held_out {
             None => None,
             Some(name) => {
-                let array = self.batch.column_by_name(name).ok_or_else(|| refuse(Error::data("the held_out column is missing")))?;
+                let array = batch.column_by_name(name).ok_or_else(|| refuse(Error::data("the held_out column is missing")))?;
                 let flags = array.as_boolean_opt().ok_or_else(|| refuse(Error::data("held_out is not boolean")).column(name))?;
                 Some(flags.iter().map(|v| v == Some(true)).collect())
             }

@@ -10,9 +10,13 @@
 //! | 6 | [`classify`] | `classification` |
 
 mod base_rate;
+pub mod calculator_file;
 pub mod classify;
 mod domain;
 pub mod evaluate;
+pub mod explain;
+pub mod explain_text;
+pub mod findings;
 pub mod fit;
 pub mod fuse;
 pub mod histories;
@@ -21,6 +25,7 @@ pub mod relevance;
 pub mod score;
 pub mod sketch_file;
 mod student_bundle;
+pub mod train;
 mod verify;
 
 pub use verify::verify;

@@ -7,8 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::histories;
-use super::sketch_file::SketchFile;
+use super::train;
 use crate::config::{Dedupe, NonFinite};
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, Unit};
@@ -63,8 +62,7 @@ impl Profile {
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
     let dropped = check_ids(run)?;
-    let everyone: Vec<usize> = (0..run.inputs.teachers.len()).collect();
-    let profile = measure(run, dropped, &everyone)?;
+    let profile = measure(run, dropped, &run.inputs.asked())?;
     write_json(&run.directory.stage("profile").join("profile.json"), &profile)
 }
 
@@ -89,44 +87,45 @@ fn check_ids(run: &Run) -> Result<Vec<u64>> {
     }
 }
 
-/// Profiles the target and the histories of the teachers in `active`.
+/// Profiles the target and the histories of the teachers in `active`: on the bins of a saved calculator where it knows just these teachers.
 pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile> {
     let inputs = run.inputs;
     let accounts = inputs.accounts.clone().without_rows(dropped.clone());
-    let summarise = |k: &usize| -> Result<Option<Vec<Option<Summary>>>> {
-        let teacher = &inputs.teachers[*k];
-        if let Some(path) = teacher.bundle.profile_path() {
-            return Ok(Some(SketchFile::read(&path).map_err(|e| e.with("teacher", teacher.name()))?.summaries(&inputs.features)));
-        }
-        histories::open(teacher, &inputs.features)?.map(|h| h.summaries(&inputs.features)).transpose()
-    };
-    let (target, theirs) =
-        rayon::join(|| sketch_target(run, &accounts), || active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>());
-    let target = target?;
+    let target = sketch_target(run, &accounts)?;
     let rows = target.rows;
     if rows == 0 {
         return Err(Error::data("no account of the target is left to classify").file(accounts.place()).hint("look at target.where"));
     }
-    let (sources, histories): (Vec<usize>, Vec<Vec<Option<Summary>>>) =
-        theirs?.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip();
-    let summaries: Vec<Summary> = target.sketches.par_iter().map(Sketch::summary).collect();
-    let student = inputs.features.iter().zip(&summaries).filter(|(f, _)| f.present).map(|(f, s)| student_feature(f, s)).collect();
+    let targets: Vec<Summary> = target.sketches.par_iter().map(Sketch::summary).collect();
+    let student = inputs.features.iter().zip(&targets).filter(|(f, _)| f.present).map(|(f, s)| student_feature(f, s)).collect();
     let mut profile = Profile {
         rows,
         dropped,
-        profiles: Profiles { teachers: active.len(), sources, features: Vec::new() },
+        profiles: Profiles { teachers: active.len(), ..Profiles::default() },
         wasserstein: Vec::new(),
         student,
         null_share: Vec::new(),
     };
-    for (j, feature) in inputs.features.iter().enumerate() {
-        let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
-        if feature.present && theirs.len() == histories.len() {
-            let shared = FeatureProfile::new(&feature.name, &theirs, Some(&summaries[j])).map_err(|e| e.file(accounts.place()))?;
+    let saved = inputs.calculator_for(active).map(|c| &c.profiles);
+    for (features, targets) in inputs.features.chunks(train::FEATURES_AT_ONCE).zip(targets.chunks(train::FEATURES_AT_ONCE)) {
+        let (sources, histories) = train::summaries(inputs.panel(run.pipeline), active, features)?;
+        profile.profiles.sources = sources;
+        for (j, feature) in features.iter().enumerate() {
+            let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
+            if !feature.present || theirs.len() < histories.len() {
+                continue;
+            }
+            let shared = match saved {
+                None => FeatureProfile::new(&feature.name, &theirs, Some(&targets[j])).map_err(|e| e.file(accounts.place()))?,
+                Some(saved) => match saved.features.iter().find(|f| f.name == feature.name) {
+                    Some(known) => known.with_target(&targets[j]),
+                    None => continue,
+                },
+            };
             let nulls = shared.target.as_ref().and_then(|t| t.last()).copied().unwrap_or(0);
             profile.null_share.push(nulls as f64 / rows as f64);
             profile.profiles.features.push(shared);
-            profile.wasserstein.push(theirs.iter().map(|h| summary_wasserstein(h, &summaries[j])).collect());
+            profile.wasserstein.push(theirs.iter().map(|h| summary_wasserstein(h, &targets[j])).collect());
         }
     }
     if profile.profiles.features.is_empty() {

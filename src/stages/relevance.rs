@@ -1,44 +1,74 @@
 //! Step 3 of 6: what each teacher is worth for this target.
 //!
-//! In: the profile, the histories, the target's scores. Out: `calculator.json`, the relevance calculator trained on the
-//! histories, and `fusion.json`: all that makes a soft label of an account's scores.
+//! In: the profile, the target's scores, and a saved calculator or the histories to train one. Out: `calculator.json`, the relevance
+//! calculator, `fusion.json`, all else that makes a soft label of an account's scores, and what was found out about the teachers ([`findings`]).
 
 use arrow::array::{ArrayRef, RecordBatch};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::base_rate::{self, Known, Row};
 use super::profile::Profile;
-use super::score::{Scored, profiled, score_names, support_of};
-use super::{base_rate, domain, histories, part_name};
+use super::score::{Scored, score_names};
+use super::{domain, findings, part_name, train};
 use crate::config::Method;
 use crate::error::Result;
 use crate::lake::{ids, part};
 use crate::relevance::alignment::{Alignment, MOST_ROWS, Sample};
-use crate::relevance::calculator::{Calculator, Member};
-use crate::relevance::distance::Distances;
+use crate::relevance::calculator::{Calculator, Repeat};
+use crate::relevance::distance::{Distances, irrelevant};
 use crate::relevance::fuse::{Blend, Fuser};
 use crate::relevance::sum::ExactMeans;
-use crate::relevance::support::Support;
-use crate::relevance::world::{self, World};
-use crate::run::digest;
 use crate::run::directory::{read_json, write_json};
 use crate::run::job::Run;
-use crate::teacher::{Teacher, Workspace};
 
-/// What the target's own scores add to the calculator.
+/// Accounts (at most) on which the label without each teacher is settled, those with the smallest hashes of their ids.
+const ROWS_WITHOUT: usize = 16_384;
+
+/// What the target's own scores settle of a blend.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Fusion {
+pub struct Settled {
     /// Means of the calibrated scores over the target.
     means: ExactMeans,
     /// What moves the teachers to one level; none for the reference method.
     alignment: Option<Alignment>,
     /// Constants of the base-rate step, one a class.
     constants: Vec<f64>,
+}
+
+/// What makes soft labels of scores, beside the calculator.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fusion {
+    whole: Settled,
+    /// The same for the label without each teacher.
+    without: Vec<Settled>,
     /// For each teacher how well a linear classifier tells its history from the target: an area under the ROC curve.
     pub domain_areas: Vec<Option<f64>>,
     /// `none`, `class_shares` or `labels`: what moved the base rate.
     pub base_rate: String,
+}
+
+impl Settled {
+    fn fuser(&self, blend: Blend) -> Fuser {
+        let mut fuser = Fuser::new(blend, &self.means);
+        if let Some(alignment) = &self.alignment {
+            fuser = fuser.with_alignment(alignment.clone());
+        }
+        fuser.with_constants(&self.constants)
+    }
+}
+
+impl Fusion {
+    /// What made the published soft labels.
+    pub fn fuser(&self, calculator: &Calculator, distances: &Distances) -> Result<Fuser> {
+        Ok(self.whole.fuser(calculator.blend(distances)?))
+    }
+
+    /// What would have made them without each of the teachers in turn.
+    pub fn fusers_without(&self, calculator: &Calculator, distances: &Distances) -> Result<Vec<Fuser>> {
+        self.without.iter().enumerate().map(|(k, settled)| Ok(settled.fuser(calculator.blend_without(k, distances)?))).collect()
+    }
 }
 
 /// The scores of one batch of accounts.
@@ -71,22 +101,78 @@ impl<'a> Scores<'a> {
 pub fn run(run: &Run) -> Result<()> {
     let scored = Scored::load(run)?;
     let profile = target_profile(run, &scored)?;
-    let teachers: Vec<&Teacher> = scored.active.iter().map(|k| &run.inputs.teachers[*k]).collect();
-    let calculator = train(run, &scored.active, &teachers, &profile)?;
-    let blend = calculator.blend(&Distances::new(&profile.profiles))?;
+    let calculator = match run.inputs.calculator_for(&scored.active) {
+        Some(saved) => saved.clone(),
+        None => train(run, &scored, &profile)?,
+    };
+    let distances = Distances::new(&profile.profiles);
+    if irrelevant(&distances.js) {
+        run.log.warn("relevance", "no teacher's history overlaps with the target: all teachers count evenly", json!({"js": distances.js}));
+    }
+    let blend = calculator.blend(&distances)?;
     let means = target_means(run, &scored, &blend)?;
     let reference = Fuser::new(blend, &means);
-    let ranges = base_rate::ranges(run.pipeline)?;
+    let known = Known::of(run, &scored)?;
+    let sample = sample(run, &scored)?;
     let fuser = match run.pipeline.fuse.method {
         Method::Reference => reference,
-        Method::Aligned => calculator.align(&reference, sample(run, &scored)?, &ranges),
+        Method::Aligned => calculator.align(&reference, sample.clone(), known.ranges()),
     };
-    let (moved_by, constants) = base_rate::constants(run, &scored, &fuser, &ranges)?;
-    let domain_areas = domain::areas(run, &scored.active, &profile, scored.units)?;
+    let constants = known.constants(run, &scored, &fuser)?;
+    let mut rows = sample.finish();
+    rows.truncate(ROWS_WITHOUT);
+    let without = (0..scored.active.len())
+        .into_par_iter()
+        .map(|k| settle_without(k, run.pipeline.fuse.method, &calculator, calculator.blend_without(k, &distances)?, &known, &rows))
+        .collect::<Result<Vec<_>>>()?;
+    let fusion = Fusion {
+        whole: Settled { means, alignment: fuser.alignment().cloned(), constants },
+        without,
+        domain_areas: domain::areas(run, &scored.active, &profile, scored.units)?,
+        base_rate: known.name().to_string(),
+    };
     let folder = run.directory.stage("relevance");
     write_json(&folder.join("calculator.json"), &calculator)?;
-    let alignment = fuser.alignment().cloned();
-    write_json(&folder.join("fusion.json"), &Fusion { means, alignment, constants, domain_areas, base_rate: moved_by.to_string() })
+    write_json(&folder.join("fusion.json"), &fusion)?;
+    findings::write(run, &calculator, &distances, &fusion, &rows)
+}
+
+/// What the sampled accounts settle of the blend without teacher `k`.
+fn settle_without(k: usize, method: Method, calculator: &Calculator, blend: Blend, known: &Known, rows: &[Row]) -> Result<Settled> {
+    let rows: Vec<Row> = rows.iter().map(|row| base_rate::without(row, k, blend.classes)).collect();
+    let (mut means, mut scratch, mut sample) = (blend.means(), Vec::new(), Sample::default());
+    for (key, (raw, s)) in (0..).zip(&rows) {
+        blend.add(raw, &mut scratch, &mut means);
+        sample.add(key, raw, s);
+    }
+    let reference = Fuser::new(blend, &means);
+    let fuser = match method {
+        Method::Reference => reference,
+        Method::Aligned => calculator.align(&reference, sample, known.ranges()),
+    };
+    let constants = known.constants_without(k, &fuser, &rows)?;
+    Ok(Settled { means, alignment: fuser.alignment().cloned(), constants })
+}
+
+/// The calculator of the teachers that count, trained in passing.
+fn train(run: &Run, scored: &Scored, profile: &Profile) -> Result<Calculator> {
+    let known = run.inputs.calculator.iter().flat_map(|c| c.repeats.clone());
+    if run.inputs.calculator.is_some() {
+        let why = "a teacher repeats another on the target that it did not repeat on the histories";
+        run.log.warn("relevance", "the saved calculator is not used, another is trained", json!({"why": why}));
+    }
+    let (mut calculator, _) = train::train(run.inputs.panel(run.pipeline), &scored.active, profile.profiles.clone())?;
+    let found = train::repeats(&run.inputs.teachers, &scored.copies)?;
+    let last = |name: String| found.iter().find(|r| r.name == name).map_or(name, |r| r.same_as.clone());
+    calculator.repeats = found.iter().cloned().chain(known.map(|r| Repeat { same_as: last(r.same_as), ..r })).collect();
+    if !calculator.trained {
+        run.log.warn(
+            "relevance",
+            "the calculator could not be trained: it takes three labelled histories",
+            json!({"teachers": scored.active.len()}),
+        );
+    }
+    Ok(calculator)
 }
 
 /// Means of the calibrated scores over the target.
@@ -140,61 +226,8 @@ pub fn load(run: &Run) -> Result<(Calculator, Distances, Fuser, Fusion)> {
     let fusion: Fusion = read_json(&folder.join("fusion.json"))?;
     let profile = target_profile(run, &Scored::load(run)?)?;
     let distances = Distances::new(&profile.profiles);
-    let mut fuser = Fuser::new(calculator.blend(&distances)?, &fusion.means);
-    if let Some(alignment) = &fusion.alignment {
-        fuser = fuser.with_alignment(alignment.clone());
-    }
-    let fuser = fuser.with_constants(&fusion.constants);
+    let fuser = fusion.fuser(&calculator, &distances)?;
     Ok((calculator, distances, fuser, fusion))
-}
-
-/// Scores every history with every teacher and trains the calculator on them.
-fn train(run: &Run, active: &[usize], teachers: &[&Teacher], profile: &Profile) -> Result<Calculator> {
-    let support = Support::new(&profile.profiles);
-    let worlds: Vec<world::Teacher> =
-        teachers.par_iter().with_max_len(1).map(|teacher| history_of(run, active, teacher, &support, profile)).collect::<Result<_>>()?;
-    let members = teachers.iter().map(|t| member(t)).collect::<Result<Vec<_>>>()?;
-    let world = World::new(worlds, run.pipeline.classes.len())?;
-    let calculator = Calculator::train(&world, profile.profiles.clone(), members, run.pipeline.classes.clone())?;
-    if !calculator.trained {
-        run.log.warn(
-            "relevance",
-            "the calculator could not be trained: it takes three labelled histories",
-            json!({"teachers": teachers.len()}),
-        );
-    }
-    Ok(calculator)
-}
-
-fn member(teacher: &Teacher) -> Result<Member> {
-    let files = teacher.bundle.files().iter().map(|f| digest::file(&teacher.bundle.folder, f)).collect::<Result<Vec<_>>>()?;
-    let text: Vec<String> = files.iter().map(|f| format!("{} {}", f.sha256, f.path)).collect();
-    Ok(Member { name: teacher.name().to_string(), digest: digest::text(&text.join("\n")) })
-}
-
-fn history_of(run: &Run, active: &[usize], teacher: &Teacher, support: &Support, profile: &Profile) -> Result<world::Teacher> {
-    let inputs = run.inputs;
-    let mut out = world::Teacher { name: teacher.name().to_string(), rows: teacher.bundle.training.rows, history: None };
-    let Some(history) = histories::open(teacher, &inputs.features)? else { return Ok(out) };
-    let (labels, held_out) = history.labels(teacher, run.pipeline)?;
-    let classes = run.pipeline.classes.len();
-    let mut scores = vec![Vec::with_capacity(history.rows() * classes); active.len()];
-    let mut supports = Vec::with_capacity(history.rows() * active.len());
-    let places = profiled(profile, &inputs.features)?;
-    let mut work = Workspace::default();
-    history.blocks(|block| {
-        crate::run::cancel::check()?;
-        let matrix = inputs.plan.encode(&block);
-        for (&k, scores) in active.iter().zip(&mut scores) {
-            let start = scores.len();
-            scores.resize(start + block.rows * classes, 0.0);
-            inputs.teachers[k].score(&inputs.encoders[k], &block, &matrix, &mut work, &mut scores[start..])?;
-        }
-        supports.extend(support_of(support, &places, &block));
-        Ok(())
-    })?;
-    out.history = Some(world::History { labels, held_out, scores, support: supports });
-    Ok(out)
 }
 
 /// Folds the target's scores, unit by unit in parallel; one result for each unit, in order.

@@ -21,6 +21,7 @@ use crate::lake::ids;
 use crate::lake::part::{self, Part, Use};
 use crate::relevance::bins::Bins;
 use crate::relevance::duplicates::Differences;
+use crate::relevance::profiles::Profiles;
 use crate::relevance::support::{self, Support};
 use crate::run::directory::{read_json, remove, write_json};
 use crate::run::job::Run;
@@ -32,6 +33,8 @@ use crate::teacher::encode::{Block, Feature};
 pub struct Scored {
     /// The teachers that count, as places in the pipeline; copies of an earlier one are left out.
     pub active: Vec<usize>,
+    /// For each teacher of the pipeline the earlier one that it repeats on every account.
+    pub copies: Vec<Option<usize>>,
     /// Their profile, where it is not the one of all teachers.
     pub reprofiled: Option<Profile>,
     pub rows: u64,
@@ -55,13 +58,14 @@ pub fn score_names(teachers: usize, classes: usize) -> (Vec<String>, Vec<String>
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
     let profile = Profile::load(run)?;
-    let everyone: Vec<usize> = (0..run.inputs.teachers.len()).collect();
-    let (rows, differences) = score_all(run, &profile, &everyone)?;
-    let copies = differences.copies();
-    let active: Vec<usize> = everyone.iter().copied().filter(|k| copies[*k].is_none()).collect();
-    let mut scored =
-        Scored { rows, units: profile.accounts(run).units().len(), sample_limit: sample_limit(run, rows), active, reprofiled: None };
-    if scored.active.len() < everyone.len() {
+    let asked = run.inputs.asked();
+    let (rows, differences) = score_all(run, &profile, &asked)?;
+    let mut copies = vec![None; run.inputs.teachers.len()];
+    differences.copies().iter().zip(&asked).for_each(|(copy, &k)| copies[k] = copy.map(|j| asked[j]));
+    let active: Vec<usize> = asked.iter().copied().filter(|k| copies[*k].is_none()).collect();
+    let units = profile.accounts(run).units().len();
+    let mut scored = Scored { rows, units, sample_limit: sample_limit(run, rows), active, copies: copies.clone(), reprofiled: None };
+    if scored.active.len() < asked.len() {
         for (k, original) in copies.iter().enumerate().filter_map(|(k, c)| c.map(|c| (k, c))) {
             let names = [k, original].map(|k| run.inputs.teachers[k].name().to_string());
             run.log.warn(
@@ -114,7 +118,7 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
         run,
         active,
         support: Support::new(&profile.profiles),
-        profiled: profiled(profile, &run.inputs.features)?,
+        profiled: profiled(&profile.profiles, &run.inputs.features)?,
         student: &profile.student,
         sample_limit: sample_limit(run, profile.rows),
         schema,
@@ -138,10 +142,10 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
 }
 
 /// Where the profiled features stand among all.
-pub fn profiled<'a>(profile: &'a Profile, features: &[Feature]) -> Result<Vec<(usize, &'a Bins)>> {
+pub fn profiled<'a>(profiles: &'a Profiles, features: &[Feature]) -> Result<Vec<(usize, &'a Bins)>> {
     let place =
         |name: &str| features.iter().position(|f| f.name == name).ok_or_else(|| Error::bug("a profiled feature is unknown").column(name));
-    profile.profiles.features.iter().map(|f| Ok((place(&f.name)?, &f.bins))).collect()
+    profiles.features.iter().map(|f| Ok((place(&f.name)?, &f.bins))).collect()
 }
 
 /// The support `[n, K]` of a block.

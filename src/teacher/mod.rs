@@ -189,15 +189,32 @@ fn map_classes(bundle: &Bundle, reference: &TeacherRef, classes: &[String]) -> R
     }
 }
 
-/// The distinct features of all teachers, in the order of their first mention, with the kind that the first teacher gives them.
-/// A column that `schema` lacks is allowed where every teacher that names it says what stands for it.
-pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<Vec<encode::Feature>> {
+/// The distinct features of all teachers, in the order of their first mention, with the kind that the first teacher gives them, before there is a target.
+pub fn named_features(teachers: &[Teacher]) -> Result<Vec<encode::Feature>> {
     let mut found: Vec<encode::Feature> = Vec::new();
     for teacher in teachers {
         for feature in &teacher.bundle.features {
-            let field = schema.field_with_name(&feature.name).ok();
+            match found.iter().find(|f| f.name == feature.name) {
+                Some(known) if known.kind != feature.kind => {
+                    return Err(Error::data("two teachers take this feature as different kinds")
+                        .column(&feature.name)
+                        .with("teacher", teacher.name()));
+                }
+                Some(_) => {}
+                None => found.push(encode::Feature { name: feature.name.clone(), kind: feature.kind, present: true }),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// [`named_features`] as the target has them.
+/// A column that `schema` lacks is allowed where every teacher that names it says what stands for it.
+pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<Vec<encode::Feature>> {
+    for teacher in teachers {
+        for feature in &teacher.bundle.features {
             let from = |e: Error| e.file(place).column(&feature.name).with("teacher", teacher.name());
-            match field {
+            match schema.field_with_name(&feature.name).ok() {
                 None if feature.missing.is_none() => {
                     let near = nearest(schema.fields().iter().map(|f| f.name().as_str()), &feature.name);
                     let hint = format!("the nearest column is {:?}; or give the feature `missing` in teacher.toml", near.unwrap_or(""));
@@ -209,14 +226,9 @@ pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<V
                 }
                 _ => {}
             }
-            match found.iter().find(|f| f.name == feature.name) {
-                Some(known) if known.kind != feature.kind => {
-                    return Err(from(Error::data("two teachers take this feature as different kinds")));
-                }
-                Some(_) => {}
-                None => found.push(encode::Feature { name: feature.name.clone(), kind: feature.kind, present: field.is_some() }),
-            }
         }
     }
+    let mut found = named_features(teachers).map_err(|e| e.file(place))?;
+    found.iter_mut().for_each(|f| f.present = schema.field_with_name(&f.name).is_ok());
     Ok(found)
 }
