@@ -63,10 +63,11 @@ impl Bins {
         }
         match self {
             Bins::Category(levels) => levels.get(bin).cloned().unwrap_or_else(|| "other".into()),
+            // Features come as float32 mostly, and people need no more digits.
             Bins::Number(edges) => match (bin.checked_sub(1).and_then(|b| edges.get(b)), edges.get(bin)) {
-                (Some(low), Some(high)) => format!("{low} .. {high}"),
-                (None, Some(high)) => format!("below {high}"),
-                (Some(low), None) => format!("{low} or more"),
+                (Some(low), Some(high)) => format!("{} .. {}", *low as f32, *high as f32),
+                (None, Some(high)) => format!("below {}", *high as f32),
+                (Some(low), None) => format!("{} or more", *low as f32),
                 (None, None) => "any".into(),
             },
         }

@@ -64,6 +64,8 @@ pub struct Findings {
     pub rehearsals: usize,
     /// On how many of them the published kind of label was more than 1 % worse than the plain mean of the teachers.
     pub harmed: usize,
+    /// Standard error of the published kind's log-loss against the plain mean, over the rehearsals.
+    pub error: Option<f64>,
     /// Log-loss against the plain mean of the teachers, over the rehearsals.
     pub js: Option<f64>,
     pub gate: Option<f64>,
@@ -103,6 +105,7 @@ impl Findings {
         Findings {
             rehearsals: table.len(),
             harmed: table.iter().filter(|r| loss(r) > 1.01 * r.uniform).count(),
+            error: standard_error(table.iter().map(|r| (loss(r) / r.uniform).ln())),
             js: against(&|r| r.js, &uniform),
             gate: against(&|r| r.held_out, &uniform),
             default: against(&|r| r.default, &uniform),
@@ -151,6 +154,15 @@ pub fn loss_change(table: &[Rehearsal], published: Published, teacher: &str) -> 
 fn change(pairs: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let logs: Vec<f64> = pairs.map(|(a, b)| (a / b).ln()).collect();
     (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp() - 1.0)
+}
+
+/// s / sqrt m of m values; none of fewer than two.
+fn standard_error(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    let m = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / m;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (m - 1.0);
+    (values.len() > 1).then(|| (variance / m).sqrt())
 }
 
 /// 1 - log-loss of teacher `k` at home / entropy of the class shares there; none without history.

@@ -4,8 +4,8 @@ use super::findings::{DropOne, Findings, Published};
 
 /// Changes of log-loss below this are none.
 const LITTLE: f64 = 0.01;
-/// A teacher with less skill at home has labels, or scores, that cannot be right.
-const NO_SKILL: f64 = 0.02;
+/// A teacher with less than this share of the others' skill at home has labels, or scores, that cannot be right.
+const SKILL: f64 = 0.25;
 /// A label that is this much better without a teacher is harmed by it.
 const HARM: f64 = -0.005;
 /// A teacher this much worse abroad than the other foreigners is the one to watch.
@@ -16,14 +16,27 @@ pub fn distrust(findings: &Findings) -> Option<(&str, String)> {
     let asked: Vec<&DropOne> = findings.drops.iter().filter(|d| d.same_as.is_none()).collect();
     let least =
         |of: &dyn Fn(&DropOne) -> Option<f64>| asked.iter().filter_map(|d| of(d).map(|v| (*d, v))).min_by(|a, b| a.1.total_cmp(&b.1));
-    if let Some((d, _)) = least(&|d| d.own_skill).filter(|(_, skill)| *skill < NO_SKILL) {
-        return Some((&d.teacher, "its scores say next to nothing about the labels of its own history, which may be wrong".to_string()));
+    if let Some((d, skill)) = least(&|d| d.own_skill) {
+        let others: Vec<f64> = asked.iter().filter(|o| o.teacher != d.teacher).filter_map(|o| o.own_skill).collect();
+        if middle(others).is_some_and(|middle| skill < SKILL * middle) {
+            return Some((
+                &d.teacher,
+                "its scores say little or nothing about the labels of its own history, which may be wrong".to_string(),
+            ));
+        }
     }
     if let Some((d, change)) = least(&|d| d.loss_change).filter(|(_, change)| *change < HARM) {
         return Some((&d.teacher, format!("without it the rehearsals' log-loss is {} lower", percent(-change))));
     }
     let (d, better) = least(&|d| d.abroad.map(|a| -a)).filter(|(_, better)| -better > WORSE_ABROAD)?;
     Some((&d.teacher, format!("on the other histories its log-loss is {} above that of the other teachers", percent(-better))))
+}
+
+/// The median; none of nothing.
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let n = values.len();
+    (n > 0).then(|| (values[(n - 1) / 2] + values[n / 2]) / 2.0)
 }
 
 /// What would help most.
@@ -91,15 +104,17 @@ fn mattered(findings: &Findings) -> String {
             "Whether relevance mattered cannot be told: with {why} nothing was rehearsed, and the weights rest on distance and cross-loss alone."
         );
     };
-    let judged = match change {
-        c if c < -LITTLE => "Relevance mattered",
-        c if c > LITTLE => "Relevance harmed",
-        _ => "Relevance mattered little",
+    let sure = change.abs() > LITTLE && findings.error.is_some_and(|e| change.abs() > 2.0 * e);
+    let judged = match sure {
+        true if change < 0.0 => "Relevance mattered",
+        true => "Relevance harmed in the rehearsals",
+        false => "Relevance made no difference that the rehearsals can show",
     };
     format!(
-        "{judged}: over {} rehearsals the fused label's log-loss is {} the plain mean of the teachers (weights by distance alone: {}); it was worse than that on {}.",
+        "{judged}: when each of {} histories played the target, the fused label's log-loss was {} that of the plain mean of the teachers{} (weights by distance alone: {}), and worse by more than 1 % on {}.",
         findings.rehearsals,
         beside(change),
+        findings.error.map(|e| format!(", give or take {}", percent(e))).unwrap_or_default(),
         beside(js),
         findings.harmed
     )

@@ -161,6 +161,7 @@ pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
         let bundle = Bundle::read(&folder)?;
         teachers.push(digest_all(bundle.files().into_iter().map(|f| (f.clone(), folder.join(f))).collect())?);
     }
+    pipeline.relevance.calculator.iter().try_for_each(|f| calculator_file::check_size(&pipeline.resolve(f)))?;
     let others = pipeline.target.labels.iter().chain(&pipeline.relevance.calculator).map(|f| (f.clone(), pipeline.resolve(f))).collect();
     let identity = Identity {
         version: env!("CARGO_PKG_VERSION"),

@@ -16,14 +16,22 @@ use crate::teacher::Teacher;
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
 
+/// Refuses what is too large to be a calculator, before anybody reads it. No such file: 66.
+pub fn check_size(path: &Path) -> Result<()> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot read the relevance calculator", path))?;
+    match meta.is_file() && meta.len() <= LARGEST {
+        true => Ok(()),
+        false => Err(Error::data(format!("not a relevance calculator: it is no regular file of at most {LARGEST} bytes"))
+            .file(path)
+            .value(format!("{} bytes", meta.len()))),
+    }
+}
+
 /// Reads a calculator from outside. No such file: 66; damaged, or of another format: 65, with the key where it is.
 pub fn read(path: &Path) -> Result<Calculator> {
     let failed = |e: std::io::Error| Error::io(&e, "cannot read the relevance calculator", path);
     let damaged = |what: String| Error::data(format!("not a relevance calculator: {what}")).file(path);
-    let meta = std::fs::metadata(path).map_err(failed)?;
-    if !meta.is_file() || meta.len() > LARGEST {
-        return Err(damaged(format!("it is no regular file of at most {LARGEST} bytes")).value(format!("{} bytes", meta.len())));
-    }
+    check_size(path)?;
     let mut bytes = Vec::new();
     File::open(path).and_then(|f| f.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(failed)?;
     #[derive(Deserialize)]

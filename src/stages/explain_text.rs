@@ -54,8 +54,12 @@ fn said(opinion: &Opinion) -> String {
 
 fn features(list: &[FeatureView]) -> String {
     let one = |f: &FeatureView| {
-        let value = f.value.as_str().map_or_else(|| f.value.to_string(), str::to_string);
-        format!("{} = {value} [{}] {:+.3}", f.feature, f.bin, f.adds)
+        let value = match (f.value.as_f64(), f.value.as_str()) {
+            (Some(number), _) => format!("{} [{}]", number as f32, f.bin),
+            (_, Some(level)) if level != f.bin => format!("{level} [{}]", f.bin),
+            _ => f.bin.clone(),
+        };
+        format!("{} = {value} {:+.3}", f.feature, f.adds)
     };
     or_nothing(list.iter().map(one).collect())
 }

@@ -225,6 +225,8 @@ fn drop_table(rows: &[DropOne]) -> Batch {
     ])
 }
 
+/// One row: the verdict and the numbers behind it. What ends in `_change` is a log-loss against another in the rehearsals, less one: against the plain mean of
+/// the teachers, or, for what `with_` names, against the published kind of label.
 fn verdict_table(verdict: &Verdict) -> Batch {
     let f = &verdict.findings;
     let one = |name, value: f64| number(name, [value].into_iter());
@@ -237,15 +239,16 @@ fn verdict_table(verdict: &Verdict) -> Batch {
         ("trained", Arc::new(BooleanArray::from(vec![f.trained])), false),
         count("rehearsals", [f.rehearsals].into_iter()),
         count("harmed", [f.harmed].into_iter()),
-        opt("js", f.js),
-        opt("gate", f.gate),
-        opt("default", f.default),
-        opt("aligned", f.aligned),
-        opt("best_teacher", f.best_teacher),
-        opt("oracle", f.oracle),
-        opt("with_shares", f.with_shares),
-        opt("with_labels", f.with_labels),
-        opt("with_teacher", f.with_teacher),
+        opt("error", f.error),
+        opt("js_change", f.js),
+        opt("gate_change", f.gate),
+        opt("default_change", f.default),
+        opt("aligned_change", f.aligned),
+        opt("best_change", f.best_teacher),
+        opt("oracle_change", f.oracle),
+        opt("with_shares_change", f.with_shares),
+        opt("with_labels_change", f.with_labels),
+        opt("with_teacher_change", f.with_teacher),
         count("accounts", [f.seen.accounts].into_iter()),
         one("confidence", f.seen.confidence),
         one("entropy", f.seen.entropy),

@@ -1,7 +1,9 @@
 //! All integration tests, one binary.
 
 mod alignment;
+mod calculator;
 mod commands;
+mod explain;
 mod faults;
 mod job;
 mod predictions;
