@@ -221,7 +221,7 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
 }
 
 /// Returns what a stage freed to the operating system, so that stages do not add up to the peak.
-fn give_back_memory() {
+pub fn give_back_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim takes no pointer and may be called at any time, from any thread.
     unsafe {

@@ -22,6 +22,7 @@ use crate::relevance::world::{self, World, pseudo_rows};
 use crate::run::directory::write_json;
 use crate::run::events::Log;
 use crate::run::inputs::{Panel, load_teachers};
+use crate::run::job::give_back_memory;
 use crate::teacher::encode::{Feature, Plan};
 use crate::teacher::{Teacher, Workspace, named_features};
 
@@ -36,7 +37,9 @@ pub fn command(pipeline: &Pipeline, out: &Path, log: &Log) -> Result<Value> {
     let encoders = teachers.iter().map(|t| plan.add(&t.bundle, &features)).collect::<Result<Vec<_>>>()?;
     let panel = Panel { pipeline, teachers: &teachers, features: &features, plan: &plan, encoders: &encoders };
     let everyone: Vec<usize> = (0..teachers.len()).collect();
-    let (mut calculator, differences) = train(panel, &everyone, profile_histories(panel, &everyone)?)?;
+    let profiles = profile_histories(panel, &everyone)?;
+    give_back_memory();
+    let (mut calculator, differences) = train(panel, &everyone, profiles)?;
     let copies = differences.copies();
     let active: Vec<usize> = everyone.iter().copied().filter(|k| copies[*k].is_none()).collect();
     if active.len() < 2 {
@@ -131,17 +134,12 @@ pub fn summaries(panel: Panel, active: &[usize], features: &[Feature]) -> Result
 /// Scores every history with every teacher in `active` and trains the calculator on them; also how different their scores are.
 pub fn train(panel: Panel, active: &[usize], profiles: Profiles) -> Result<(Calculator, Differences)> {
     let support = Support::new(&profiles);
-    let (worlds, differences): (Vec<world::Teacher>, Vec<Differences>) = active
-        .par_iter()
-        .with_max_len(1)
-        .map(|&k| history_of(panel, active, &panel.teachers[k], &support, &profiles))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
-    let differences = differences.iter().fold(Differences::new(active.len()), |mut all, part| {
-        all.merge(part);
-        all
-    });
+    let mut differences = Differences::new(active.len());
+    // One history after the other: the pages of a wide one take a hundred megabytes while it is read. Its teachers score side by side.
+    let worlds = active
+        .iter()
+        .map(|&k| history_of(panel, active, &panel.teachers[k], &support, &profiles, &mut differences))
+        .collect::<Result<Vec<_>>>()?;
     let members = active.par_iter().with_max_len(1).map(|&k| calculator_file::member(&panel.teachers[k])).collect::<Result<Vec<_>>>()?;
     let world = World::new(worlds, panel.pipeline.classes.len())?;
     Ok((Calculator::train(&world, profiles, members, panel.pipeline.classes.clone())?, differences))
@@ -153,32 +151,31 @@ fn history_of(
     teacher: &Teacher,
     support: &Support,
     profiles: &Profiles,
-) -> Result<(world::Teacher, Differences)> {
+    differences: &mut Differences,
+) -> Result<world::Teacher> {
     let mut out = world::Teacher { name: teacher.name().to_string(), rows: teacher.bundle.training.rows, history: None };
-    let mut differences = Differences::new(active.len());
-    let Some(history) = histories::open(teacher, panel.features)? else { return Ok((out, differences)) };
+    let Some(history) = histories::open(teacher, panel.features)? else { return Ok(out) };
     let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
     let classes = panel.pipeline.classes.len();
     let mut scores = vec![Vec::with_capacity(history.rows() * classes); active.len()];
     let chosen = pseudo_rows(history.rows());
     let mut supports = Vec::with_capacity(chosen.len() * active.len());
     let places = profiled(profiles, panel.features)?;
-    let mut work = Workspace::default();
+    let mut work: Vec<Workspace> = active.iter().map(|_| Workspace::default()).collect();
     let mut first = 0;
     history.blocks(|block| {
         let matrix = panel.plan.encode(&block);
         let start = first * classes;
-        for (&k, scores) in active.iter().zip(&mut scores) {
+        active.par_iter().zip(&mut scores).zip(&mut work).with_max_len(1).try_for_each(|((&k, scores), work)| {
             scores.resize(start + block.rows * classes, 0.0);
-            panel.teachers[k].score(&panel.encoders[k], &block, &matrix, &mut work, &mut scores[start..])?;
-        }
+            panel.teachers[k].score(&panel.encoders[k], &block, &matrix, work, &mut scores[start..])
+        })?;
         differences.add(&scores.iter().map(|s| &s[start..]).collect::<Vec<_>>());
-        let s = support_of(support, &places, &block);
-        let of_block = chosen.iter().filter(|row| (first..first + block.rows).contains(*row));
-        supports.extend(of_block.flat_map(|row| &s[(row - first) * active.len()..(row - first + 1) * active.len()]));
+        let of_block: Vec<usize> = chosen.iter().filter(|row| (first..first + block.rows).contains(*row)).map(|row| row - first).collect();
+        supports.extend(support_of(support, &places, &block.take(&of_block)));
         first += block.rows;
         Ok(())
     })?;
     out.history = Some(world::History { labels, held_out, scores, support: supports });
-    Ok((out, differences))
+    Ok(out)
 }

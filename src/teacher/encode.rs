@@ -39,6 +39,17 @@ impl Block {
         }
         Ok(Block { rows, columns })
     }
+
+    /// Some of the rows.
+    pub fn take(&self, rows: &[usize]) -> Block {
+        let pick = |column: &Column| match column {
+            Column::Number(values) => Column::Number(rows.iter().map(|i| values[*i]).collect()),
+            Column::Category { codes, levels } => {
+                Column::Category { codes: rows.iter().map(|i| codes[*i]).collect(), levels: levels.clone() }
+            }
+        };
+        Block { rows: rows.len(), columns: self.columns.iter().map(pick).collect() }
+    }
 }
 
 /// How one float32 column comes from a feature.

@@ -8,8 +8,10 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray};
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
+use crate::accounts::{Model, RISK, RISK_CLASSES};
 use crate::faults::{discreet, faults};
-use crate::workdir::{DATE, Ran, Workdir, floats, texts, with};
+use crate::tables;
+use crate::workdir::{DATE, Ran, Workdir, floats, parquet, texts, with};
 
 const USE: [&str; 2] = ["--set", "relevance.calculator=calculator.json"];
 const COPY: &str = "[[teachers]]\nbundle = \"teachers/copy\"\n[student]";
@@ -52,6 +54,14 @@ fn shuffle_labels(work: &Workdir, teacher: &str) {
         let shuffled: StringArray = (0..n).map(|i| labels[(i * 7919 + 13) % n].clone()).collect();
         with(&t, "label", Arc::new(shuffled) as ArrayRef)
     });
+}
+
+/// Histories of some thousand accounts: of a hundred held-out ones with ten frauds, chance alone may make sense.
+fn longer_histories(work: &Workdir) {
+    for scenario in RISK.iter().filter(|s| ["bazaar", "wallet", "studio"].contains(&s.name)) {
+        let history = tables::history(&Model::new(scenario, RISK_CLASSES, 7), 7, 3000).expect("a history");
+        work.write_bytes(&format!("teachers/{}/history.parquet", scenario.name), &parquet(&history, 1000));
+    }
 }
 
 #[test]
@@ -235,6 +245,7 @@ fn a_copy_of_a_teacher_is_left_out_of_training_and_nothing_changes_without_it() 
 fn the_verdict_distrusts_the_teacher_whose_labels_were_shuffled() {
     for teacher in ["bazaar", "wallet", "studio"] {
         let work = Workdir::new();
+        longer_histories(&work);
         shuffle_labels(&work, teacher);
         let ran = work.run(&[]);
         let said = ran.result()["verdict"].as_str().expect("a verdict").to_string();
