@@ -121,6 +121,11 @@ const GOOD: f64 = 0.01;
 /// [`Family::Auto`] keeps the family with the lowest log-loss on `held_out`; one that cannot be fitted is left out, and its error is
 /// returned only where no family can. `seed` fixes every random choice.
 pub fn fit(family: Family, train: &Sample, held_out: &Sample, seed: u64, settings: &Settings) -> Result<Fitted> {
+    // on a thread of the pool: from outside, each of the many thousand small parallel steps would wake it and wait
+    rayon::scope(|_| fit_in_pool(family, train, held_out, seed, settings))
+}
+
+fn fit_in_pool(family: Family, train: &Sample, held_out: &Sample, seed: u64, settings: &Settings) -> Result<Fitted> {
     train.check()?;
     held_out.check()?;
     if train.kinds != held_out.kinds || train.classes != held_out.classes {
@@ -158,7 +163,7 @@ pub fn fit(family: Family, train: &Sample, held_out: &Sample, seed: u64, setting
 /// Fits one family to all rows of `train`; [`Family::Auto`] needs [`fit`].
 pub fn fit_one(family: Family, train: &Sample, seed: u64, settings: &Settings) -> Result<Box<dyn Student>> {
     train.check()?;
-    fit_after(family, &mut None, train, seed, settings)
+    rayon::scope(|_| fit_after(family, &mut None, train, seed, settings))
 }
 
 /// [`fit_one`], which keeps the logistic student in `linear` and starts the boosted one from it, so that it is fitted once.
