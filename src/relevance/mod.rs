@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | 1 | every scenario is sketched in one pass, in any order of rows | [`sketch`], [`levels`] |
 //! | 1 | common bins; profiles of all scenarios on them | [`bins`], [`profiles`] |
+//! | 1 | the sketch that an owner shares instead of rows | [`sketch_file`] |
 //! | 4 | s_k(x): how much the features of an account look like those of history k | [`support`] |
 //! | 11 | distances between profiles | [`distance`] |
 //! | 2, 3 | own calibration, foreign slope | [`calibrate`] |
@@ -35,6 +36,7 @@ pub mod profiles;
 pub mod rehearsal;
 pub mod simplex;
 pub mod sketch;
+pub mod sketch_file;
 pub mod sum;
 pub mod support;
 pub mod train;

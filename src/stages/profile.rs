@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::histories;
-use super::sketch_file::SketchFile;
+use super::sketch_file;
 use crate::config::{Dedupe, NonFinite};
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, Unit};
@@ -96,7 +96,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
     let summarise = |k: &usize| -> Result<Option<Vec<Option<Summary>>>> {
         let teacher = &inputs.teachers[*k];
         if let Some(path) = teacher.bundle.profile_path() {
-            return Ok(Some(SketchFile::read(&path).map_err(|e| e.with("teacher", teacher.name()))?.summaries(&inputs.features)));
+            return Ok(Some(sketch_file::read(&path, &inputs.features).map_err(|e| e.with("teacher", teacher.name()))?));
         }
         histories::open(teacher, &inputs.features)?.map(|h| h.summaries(&inputs.features)).transpose()
     };

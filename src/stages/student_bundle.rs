@@ -14,7 +14,7 @@ use crate::run::directory::{cannot_create, write_atomic, write_json};
 use crate::run::job::Run;
 use crate::student::export::{Input, to_onnx};
 use crate::student::{Student, to_json};
-use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training};
+use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training, read_limited};
 use crate::teacher::encode::{Block, Feature, Plan};
 use crate::teacher::onnx::Onnx;
 
@@ -65,7 +65,7 @@ fn bundle(run: &Run, folder: &Path, features: &[StudentFeature], fit: &Fit, form
 /// Scores accounts through ONNX Runtime and compares; false where the runtime is not installed.
 fn verify_onnx(run: &Run, folder: &Path, student: &dyn Student, profile: &Profile, fit: &Fit, held_out: &[Vec<f32>]) -> Result<bool> {
     let bundle = bundle(run, folder, &profile.student, fit, Format::Onnx);
-    let onnx = match Onnx::load(&bundle.model_path(), &bundle) {
+    let onnx = match Onnx::load(read_limited(&bundle.model_path())?, &bundle) {
         Err(e) if e.kind() == ErrorKind::Missing => {
             run.log.info("fit", "model.onnx was not verified: ONNX Runtime is not installed", json!({}));
             return Ok(false);

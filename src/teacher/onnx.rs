@@ -26,8 +26,7 @@ type Feed = Vec<(String, SessionInputValue<'static>)>;
 
 impl Onnx {
     /// Loads the model and finds its probability output: the one float output, `[rows, classes]`, `[rows]` or `[rows, 1]`.
-    pub fn load(path: &Path, bundle: &Bundle) -> Result<Onnx> {
-        let bytes = super::bundle::read_limited(path)?;
+    pub fn load(bytes: Vec<u8>, bundle: &Bundle) -> Result<Onnx> {
         let session = open(&bytes)?;
         let output = probability_output(&session)?;
         let inputs = session.inputs();
