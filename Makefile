@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check bench bench-trees bench-student teachers faults faults-long clean
+.PHONY: help setup build lake demo run test check bench bench-trees bench-student teachers faults faults-long fuzz clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -88,6 +88,19 @@ faults: setup ## the faults that a scheduled job must survive, those that take s
 
 faults-long: setup ## the same with real kills at random points; takes minutes
 	cargo test --release --locked faults -- --include-ignored
+
+FUZZED := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+
+# what is found goes to target/fuzz; a crash is mended and its input added to tests/fuzz/corpus
+fuzz: ## fuzzes every parser of untrusted bytes, SECONDS=60 each; needs the nightly toolchain and cargo-fuzz (ONLY="onnx student")
+	cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz --release --debug-assertions
+	@for target in $(or $(ONLY),$(FUZZED)); do \
+	  mkdir -p target/fuzz/found/$$target target/fuzz/crashes/$$target; \
+	  echo "fuzzing $$target"; \
+	  nice -n 10 target/fuzz/*/release/$$target -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=target/fuzz/crashes/$$target/ target/fuzz/found/$$target tests/fuzz/corpus/$$target 2>&1 \
+	    | grep -E 'SUMMARY|panicked|ERROR|crash-|oom-|timeout-|stat::number_of_executed_units|DONE' || exit 1; \
+	done
 
 clean: ## removes what this project has built, made and installed
 	rm -rf target .venv .onnxruntime

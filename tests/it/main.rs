@@ -2,6 +2,7 @@
 
 mod alignment;
 mod commands;
+mod corpus;
 mod faults;
 mod job;
 mod predictions;
@@ -12,6 +13,9 @@ mod student;
 mod trees;
 mod workdir;
 mod worlds;
+
+#[path = "../fuzz/parsers.rs"]
+mod parsers;
 
 #[path = "../../fixtures/lake/accounts.rs"]
 mod accounts;
