@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use crate::error::{Error, Result};
 use crate::lake::accounts::nearest;
+use crate::relevance::decision::Rule;
 
 const DEFAULTS: &str = include_str!("../pipelines/defaults.toml");
 
@@ -23,13 +24,17 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target.where",
     "target.class_shares",
     "target.labels",
+    "fuse.costs",
+    "fuse.abstain.cost",
+    "fuse.abstain.min_support",
+    "fuse.abstain.max_disagreement",
     "teachers.bundle",
     "teachers.classes",
     "output.path",
 ];
 
 /// Tables whose keys are names that the user gives.
-const FREE: &[&str] = &["target.class_shares", "teachers.classes"];
+const FREE: &[&str] = &["target.class_shares", "teachers.classes", "fuse.costs"];
 
 /// A checked pipeline. Paths are resolved against the file that named them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -113,6 +118,19 @@ pub struct RelevanceSettings {
 #[serde(deny_unknown_fields)]
 pub struct FuseSettings {
     pub method: Method,
+    /// True class -> decided class -> cost; what is not named costs 0 when right and 1 when wrong.
+    pub costs: Option<BTreeMap<String, BTreeMap<String, f64>>>,
+    #[serde(default)]
+    pub abstain: Abstain,
+}
+
+/// When an account is left undecided; never, where nothing is said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Abstain {
+    pub cost: Option<f64>,
+    pub min_support: Option<f64>,
+    pub max_disagreement: Option<f64>,
 }
 
 /// How the teachers' scores become one label.
@@ -212,6 +230,7 @@ impl Pipeline {
                 .with("key", "teachers"));
         }
         self.check_shares()?;
+        self.check_abstain()?;
         let share = |key: &'static str, v: f64, low: f64, high: f64| match (low..=high).contains(&v) {
             true => Ok(()),
             false => Err(Error::config(format!("must lie between {low} and {high}")).with("key", key).value(v)),
@@ -229,6 +248,47 @@ impl Pipeline {
             return bad("output.format", &self.output.format, "this build writes \"parquet\"");
         }
         Ok(())
+    }
+
+    fn check_abstain(&self) -> Result<()> {
+        let known = |class: &String, key: String| match self.classes.contains(class) {
+            true => Ok(()),
+            false => Err(Error::config("fuse.costs names a class that is not in classes").with("key", key).value(class)),
+        };
+        for (is, costs) in self.fuse.costs.iter().flatten() {
+            known(is, "fuse.costs".to_string())?;
+            for (decided, cost) in costs {
+                let key = format!("fuse.costs.{is}");
+                known(decided, key.clone())?;
+                if !(0.0..f64::INFINITY).contains(cost) {
+                    return Err(Error::config("a cost is a finite number and not negative").with("key", format!("{key}.{decided}")).value(cost));
+                }
+            }
+        }
+        let Abstain { cost, min_support, max_disagreement } = &self.fuse.abstain;
+        let limits = [
+            ("fuse.abstain.cost", cost, 0.0),
+            ("fuse.abstain.min_support", min_support, f64::MIN),
+            ("fuse.abstain.max_disagreement", max_disagreement, 0.0),
+        ];
+        for (key, value, least) in limits {
+            if let Some(value) = value.filter(|v| !(least..f64::INFINITY).contains(v)) {
+                let wanted = if least == 0.0 { "a finite number, not negative, is expected" } else { "a finite number is expected" };
+                return Err(Error::config(wanted).with("key", key).value(value));
+            }
+        }
+        Ok(())
+    }
+
+    /// How classes are decided, and when they are not.
+    pub fn rule(&self) -> Rule {
+        let of = |is: &String, decided: &String| {
+            let named = self.fuse.costs.iter().flatten().find(|(c, _)| *c == is).and_then(|(_, row)| row.get(decided));
+            named.copied().unwrap_or(if is == decided { 0.0 } else { 1.0 })
+        };
+        let matrix = || self.classes.iter().flat_map(|is| self.classes.iter().map(move |decided| of(is, decided))).collect();
+        let Abstain { cost, min_support, max_disagreement } = self.fuse.abstain;
+        Rule { costs: self.fuse.costs.is_some().then(matrix), abstain_cost: cost, min_support, max_disagreement }
     }
 
     fn check_shares(&self) -> Result<()> {
@@ -414,6 +474,15 @@ mod tests {
             ("output.partition_by=[\"id\"]", "key: output.partition_by"),
             ("output.format=\"csv\"", "key: output.format"),
             ("teachers=[]", "at least two teachers"),
+            ("fuse.costs={ maybe = { yes = 1.0 } }", "value: maybe"),
+            ("fuse.costs={ yes = { maybe = 1.0 } }", "key: fuse.costs.yes; value: maybe"),
+            ("fuse.costs={ yes = { no = -1 } }", "key: fuse.costs.yes.no; value: -1"),
+            ("fuse.costs={ yes = 3 }", "key: fuse.costs.yes"),
+            ("fuse.abstain.cost=-0.5", "key: fuse.abstain.cost; value: -0.5"),
+            ("fuse.abstain.cost=nan", "key: fuse.abstain.cost; value: NaN"),
+            ("fuse.abstain.min_support=inf", "key: fuse.abstain.min_support; value: inf"),
+            ("fuse.abstain.max_disagreement=-1", "key: fuse.abstain.max_disagreement; value: -1"),
+            ("fuse.abstain.costs=1", "did you mean fuse.abstain.cost?"),
         ];
         for (pair, wanted) in cases {
             let error = parse(GOOD, &[pair]).unwrap_err();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -74,10 +74,20 @@ fn failed(error: &parquet::errors::ParquetError, path: &Path) -> Error {
 }
 
 /// Hands the batches of one of our own parts to `each`.
-pub fn read(path: &Path, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+pub fn read(path: &Path, each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    read_columns(path, None, each)
+}
+
+/// As [`read()`], with the columns named alone, or all.
+pub fn read_columns(path: &Path, columns: Option<&[&str]>, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
     let damaged = |e: String| Error::data(format!("damaged: {e}")).file(path);
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(e.to_string()))?;
+    let mask = match columns {
+        Some(names) => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
+        None => ProjectionMask::all(),
+    };
+    let builder = builder.with_projection(mask);
     for batch in builder.with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(e.to_string()))? {
         crate::run::cancel::check()?;
         each(batch.map_err(|e| damaged(e.to_string()))?)?;

@@ -17,6 +17,7 @@
 //! | 10 - 12 | the soft label of an account | [`fuse`] |
 //! | - | beyond the reference: teachers aligned to one level of class shares | [`alignment`] |
 //! | 13 | base rate: known class shares or a few labels | [`base_rate`] |
+//! | - | a decision, or none, and what abstaining is worth | [`decision`], [`risk`] |
 //!
 //! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
 
@@ -25,6 +26,7 @@ pub mod base_rate;
 pub mod bins;
 pub mod calculator;
 pub mod calibrate;
+pub mod decision;
 pub mod distance;
 pub mod duplicates;
 pub mod fuse;
@@ -34,6 +36,7 @@ pub mod levels;
 pub mod newton;
 pub mod profiles;
 pub mod rehearsal;
+pub mod risk;
 pub mod simplex;
 pub mod sketch;
 pub mod sketch_file;

@@ -10,6 +10,7 @@ use super::distance::weights;
 use super::fuse::{Blend, Fused, Fuser, gate_share};
 use super::gate::{Task, Theta};
 use super::judgement::Judgement;
+use super::risk::Judged;
 use super::simplex::{evenly, log_loss};
 use super::train::{PseudoTarget, Training, fit};
 use super::world::World;
@@ -43,6 +44,8 @@ pub struct Rehearsal {
     pub with_labels: Option<f64>,
     /// 1/JS with the class shares known.
     pub js_with_shares: f64,
+    /// The rows and their soft labels: what abstaining would be worth is read from them.
+    pub judged: Judged,
 }
 
 /// How far 1/JS alone is to be trusted instead of the aligned pool, from 0 to 1.
@@ -96,6 +99,14 @@ fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgemen
         with_shares: loss(label(&told)),
         with_labels: loss_with_labels(&aligned, labels, world.classes)?,
         js_with_shares: loss(moved_to(moved, &shares)),
+        judged: Judged {
+            labels: labels.clone(),
+            default: label(&reference),
+            aligned: label(&aligned),
+            with_shares: label(&told),
+            support: aligned.iter().map(|f| f.support).collect(),
+            disagreement: aligned.iter().map(|f| f.disagreement).collect(),
+        },
     })
 }
 

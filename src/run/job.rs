@@ -51,9 +51,10 @@ impl Stage {
 }
 
 /// The published tables and the stage in whose output each lies, under its own name. The classification comes last: with it the run is complete.
-const TABLES: [(&str, Stage); 5] = [
+const TABLES: [(&str, Stage); 6] = [
     ("relevance", Stage::Fuse),
     ("relevance_features", Stage::Fuse),
+    ("risk_coverage", Stage::Fuse),
     ("soft_labels", Stage::Fuse),
     ("student", Stage::Fit),
     ("classification", Stage::Classify),
@@ -98,6 +99,9 @@ pub struct Outcome {
     /// Accounts of each class.
     #[serde(default)]
     pub classes: BTreeMap<String, u64>,
+    /// Accounts that were left undecided, for each reason; they count in `classes` too.
+    #[serde(default)]
+    pub abstained: BTreeMap<String, u64>,
     /// Directory of each published partition.
     #[serde(default)]
     pub tables: BTreeMap<String, String>,
@@ -111,6 +115,8 @@ struct Published {
     key: String,
     rows: u64,
     classes: BTreeMap<String, u64>,
+    #[serde(default)]
+    abstained: BTreeMap<String, u64>,
     tables: Vec<Table>,
 }
 
@@ -142,7 +148,7 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         inputs.accounts.check_unchanged()?;
     }
     if job.only.is_some_and(|s| s != Stage::Classify) {
-        let nothing = Published { key, rows: 0, classes: BTreeMap::new(), tables: Vec::new() };
+        let nothing = Published { key, rows: 0, classes: BTreeMap::new(), abstained: BTreeMap::new(), tables: Vec::new() };
         return Ok(outcome(job, "stage_done", &nothing, log));
     }
     let published = publish_all(job, &key, &directory, log)?;
@@ -224,7 +230,7 @@ fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result
         tables.push(publish::publish(&source, &staging, &output, table, &job.date)?);
         log.info("publish", "published", json!({"table": table}));
     }
-    Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, tables })
+    Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, abstained: summary.abstained, tables })
 }
 
 fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {
@@ -237,6 +243,7 @@ fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome
         key: published.key.clone(),
         rows: published.rows,
         classes: published.classes.clone(),
+        abstained: published.abstained.clone(),
         tables: published.tables.iter().map(|t| (t.name.clone(), place(t))).collect(),
         warnings: log.warnings().len(),
     }

@@ -18,6 +18,7 @@ pub mod fuse;
 pub mod histories;
 pub mod profile;
 pub mod relevance;
+mod risk;
 pub mod score;
 pub mod sketch_file;
 mod student_bundle;

@@ -1,7 +1,7 @@
 //! Step 2 of 6: every teacher on every account, in one pass over the features.
 //!
 //! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's probabilities
-//! (`t<k>_<c>`) and its support (`s<k>`); and the features of the accounts that will train the student, as it will see them.
+//! (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the features of the accounts that will train the student, as it will see them.
 
 use std::path::Path;
 
@@ -44,6 +44,21 @@ impl Scored {
     pub fn load(run: &Run) -> Result<Scored> {
         read_json(&run.directory.stage("score").join("score.json"))
     }
+}
+
+/// The column of the share of features that an account has.
+pub const KNOWN: &str = "known";
+
+/// The share of features that are not null, for each row.
+fn known(block: &Block) -> Vec<f64> {
+    let mut counts = vec![0u32; block.rows];
+    for column in &block.columns {
+        match column {
+            Column::Number(values) => counts.iter_mut().zip(values).for_each(|(n, v)| *n += u32::from(!v.is_nan())),
+            Column::Category { codes, .. } => counts.iter_mut().zip(codes).for_each(|(n, c)| *n += u32::from(*c != NULL)),
+        }
+    }
+    counts.into_iter().map(|n| f64::from(n) / block.columns.len() as f64).collect()
 }
 
 /// Columns of the scores of `teachers` teachers.
@@ -106,7 +121,7 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     let accounts = profile.accounts(run);
     let id = accounts.field(&run.pipeline.target.id)?;
     let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
-    let fields = scores.iter().chain(&supports).map(part::float_field);
+    let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
     let schema = part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
     let sample_schema = part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
     let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();
@@ -210,6 +225,7 @@ impl Scorer<'_> {
         let s = support_of(&self.support, &self.profiled, block);
         let k = self.active.len();
         columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
+        columns.push(part::float_array(known(block)));
         part::batch(&self.schema, columns)
     }
 

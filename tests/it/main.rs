@@ -1,5 +1,6 @@
 //! All integration tests, one binary.
 
+mod abstention;
 mod alignment;
 mod commands;
 mod corpus;
