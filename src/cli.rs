@@ -62,6 +62,23 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
     },
+    /// After a run: which accounts are worth most if they are labelled next.
+    Advise {
+        pipeline: PathBuf,
+        #[arg(long)]
+        date: NaiveDate,
+        /// How many accounts.
+        #[arg(long, value_name = "N")]
+        labels: usize,
+        /// Another seed draws another batch.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The Parquet file that is written.
+        #[arg(short, long)]
+        output: PathBuf,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// Runs one stage; the stages before it must have finished.
     Stage {
         #[arg(value_enum)]
@@ -125,6 +142,9 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
         Command::Evaluate { pipeline, date, labels, overrides } => {
             stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
         }
+        Command::Advise { pipeline, date, labels, seed, output, overrides } => {
+            stages::advise::advise(&Pipeline::read(pipeline, overrides)?, &date.to_string(), *labels, *seed, output, log)
+        }
         Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
     }
 }
@@ -162,9 +182,10 @@ fn check(pipeline: &Pipeline) -> Result<Value> {
 fn run_name(command: &Command) -> String {
     match command {
         Command::Run(args) | Command::Stage { run: args, .. } => format!("{}@{}", args.pipeline.display(), args.date),
-        Command::Check { pipeline: place, .. } | Command::Evaluate { pipeline: place, .. } | Command::Profile { accounts: place, .. } => {
-            place.display().to_string()
-        }
+        Command::Check { pipeline: place, .. }
+        | Command::Evaluate { pipeline: place, .. }
+        | Command::Advise { pipeline: place, .. }
+        | Command::Profile { accounts: place, .. } => place.display().to_string(),
     }
 }
 

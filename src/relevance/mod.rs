@@ -17,10 +17,12 @@
 //! | 10 - 12 | the soft label of an account | [`fuse`] |
 //! | - | beyond the reference: teachers aligned to one level of class shares | [`alignment`] |
 //! | 13 | base rate: known class shares or a few labels | [`base_rate`] |
+//! | - | which accounts to label next | [`advice`] |
 //! | - | a decision, or none, and what abstaining is worth | [`decision`], [`risk`] |
 //!
 //! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
 
+pub mod advice;
 pub mod alignment;
 pub mod base_rate;
 pub mod bins;

@@ -9,6 +9,7 @@
 //! | 5 | [`fit`] | `student` |
 //! | 6 | [`classify`] | `classification` |
 
+pub mod advise;
 mod base_rate;
 pub mod classify;
 mod domain;

@@ -1,6 +1,7 @@
 //! All integration tests, one binary.
 
 mod abstention;
+mod advice;
 mod alignment;
 mod commands;
 mod corpus;
