@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
+use crate::lake::store::Store;
 use crate::run::cancel;
 use crate::run::events::{Format, Log, redact};
 use crate::run::inputs::Inputs;
@@ -104,7 +105,7 @@ struct RunArgs {
 }
 
 /// Parses, runs, reports; the exit code.
-pub fn main() -> u8 {
+pub fn main(store: &dyn Store) -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -117,7 +118,7 @@ pub fn main() -> u8 {
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
-    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log)))
+    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log, store)))
         .unwrap_or_else(|_| Err(Error::bug("an invariant was broken; this is a bug")));
     match result.and_then(|line| print_line(&line)) {
         Ok(()) => 0,
@@ -128,7 +129,7 @@ pub fn main() -> u8 {
     }
 }
 
-fn execute(cli: &Cli, log: &Log) -> Result<Value> {
+fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<Value> {
     cancel::install()?;
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = cli.threads {
@@ -136,8 +137,8 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
     }
     pool.build_global().map_err(|e| Error::new(Kind::TryAgain, format!("cannot start worker threads: {e}")))?;
     match &cli.command {
-        Command::Run(args) => run(args, None, log),
-        Command::Stage { name, run: args } => run(args, Some(*name), log),
+        Command::Run(args) => run(args, None, log, store),
+        Command::Stage { name, run: args } => run(args, Some(*name), log, store),
         Command::Profile { accounts, leave_out, output } => stages::sketch_file::write(accounts, leave_out, output),
         Command::Evaluate { pipeline, date, labels, overrides } => {
             stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
@@ -149,10 +150,10 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
     }
 }
 
-fn run(args: &RunArgs, only: Option<Stage>, log: &Log) -> Result<Value> {
+fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Result<Value> {
     let pipeline = Pipeline::read(&args.pipeline, &args.overrides)?;
     let job = Job { pipeline, date: args.date.to_string(), replace: args.replace, only };
-    let outcome = job::run(&job, log)?;
+    let outcome = job::run(&job, log, store)?;
     let mut line = serde_json::to_value(outcome).map_err(|e| Error::bug(e.to_string()))?;
     line["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
     Ok(line)

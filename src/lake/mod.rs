@@ -10,3 +10,4 @@ pub mod kind;
 pub mod locate;
 pub mod part;
 pub mod publish;
+pub mod store;

@@ -1,6 +1,7 @@
 //! Our own Parquet files: parts that stages write, and read back.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::accounts::BATCH_ROWS;
+use super::store::{Real, Store};
 use crate::error::{Error, Result};
-use crate::run::directory::cannot_create;
+use crate::run::digest;
+use crate::run::directory::{cannot_create, create_dir};
 
 /// Whether a part is for people and other programs, or only for the next stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +28,16 @@ pub enum Use {
 
 /// A Parquet file that is being written.
 pub struct Part {
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<Box<dyn Write + Send>>,
     path: PathBuf,
 }
 
 impl Part {
-    pub fn create(path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part> {
+    pub fn create(store: &dyn Store, path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| cannot_create(&e, folder))?;
+            create_dir(store, folder)?;
         }
-        let file = File::create(path).map_err(|e| cannot_create(&e, path))?;
+        let file = store.create(path).map_err(|e| cannot_create(&e, path))?;
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("coldstart ", env!("CARGO_PKG_VERSION")).to_string())
             .set_dictionary_enabled(false)
@@ -98,7 +101,7 @@ pub fn read_columns(path: &Path, columns: Option<&[&str]>, mut each: impl FnMut(
 /// The parts directly in `folder`, sorted by name.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut parts: Vec<PathBuf> =
-        crate::run::digest::list(folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
+        digest::list(&Real, folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
     parts.sort();
     Ok(parts)
 }

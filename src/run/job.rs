@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::directory::{Directory, read_json, write_json};
+use super::directory::{Directory, read_json};
 use super::events::Log;
-use super::inputs::{self, Inputs};
+use super::inputs::{Identity, Inputs};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::publish::{self, Table};
+use crate::lake::store::Store;
 use crate::stages;
 
 /// The stages in their order.
@@ -65,9 +66,10 @@ pub struct Run<'a> {
     pub pipeline: &'a Pipeline,
     pub date: &'a str,
     pub key: &'a str,
-    pub directory: &'a Directory,
+    pub directory: &'a Directory<'a>,
     pub log: &'a Log,
     pub inputs: &'a Inputs,
+    pub identity: &'a Identity,
 }
 
 impl Run<'_> {
@@ -121,44 +123,51 @@ struct Published {
 }
 
 /// Runs the job to its end, resuming what an earlier try under the same key finished.
-pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
+pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
     let Job { pipeline, date, .. } = job;
     let output = pipeline.output_path();
     TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))?;
-    let key = inputs::key(pipeline, date)?;
-    let directory = Directory::open(&output, &pipeline.name, date, &key)?;
-    let record = directory.root().join("published.json");
-    let before: Option<Published> = if record.exists() { Some(read_json(&record)?) } else { None };
+    let identity = Identity::of(pipeline, date)?;
+    let key = &identity.key;
+    let directory = Directory::open(store, &output, &pipeline.name, date, key)?;
+    let before: Option<Published> = directory.published()?;
     if let Some(published) = &before
-        && published.key == key
-        && published.tables.iter().all(|t| publish::stands(&output, t, date))
+        && published.key == *key
+        && published.tables.iter().all(|t| publish::stands(store, &publish::partition(&output, &t.name, date), &t.files))
     {
         log.info("publish", "already published", json!({"key": key}));
+        clear(&directory, log);
         return Ok(outcome(job, "already_published", published, log));
     }
-    refuse_conflict(job, before.as_ref(), &key)?;
+    refuse_conflict(job, before.as_ref(), key, store)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
-    let inputs = if done.iter().all(|d| *d) { None } else { Some(Inputs::open(pipeline)?) };
+    let inputs = if done.iter().all(|d| *d) { None } else { Some(identity.unchanged(Inputs::open(pipeline))?) };
     if let Some(inputs) = &inputs {
-        let run = Run { pipeline, date, key: &key, directory: &directory, log, inputs };
+        let run = Run { pipeline, date, key, directory: &directory, log, inputs, identity: &identity };
         for column in &inputs.ignored {
             log.warn("profile", "a label column of the target is ignored", json!({"column": column}));
         }
         run_stages(&run, job.only, &done)?;
-        inputs.accounts.check_unchanged()?;
     }
     if job.only.is_some_and(|s| s != Stage::Classify) {
-        let nothing = Published { key, rows: 0, classes: BTreeMap::new(), abstained: BTreeMap::new(), tables: Vec::new() };
+        let nothing = Published { key: key.clone(), rows: 0, classes: BTreeMap::new(), abstained: BTreeMap::new(), tables: Vec::new() };
         return Ok(outcome(job, "stage_done", &nothing, log));
     }
-    let published = publish_all(job, &key, &directory, log)?;
-    write_json(&record, &published)?;
-    directory.clear(&Stage::ALL.map(Stage::name))?;
+    let published = publish_all(job, key, &directory, log)?;
+    directory.record(&published)?;
+    clear(&directory, log);
     Ok(outcome(job, "published", &published, log))
 }
 
+/// The run is complete: what it leaves behind is no failure, and the next one tries again.
+fn clear(directory: &Directory, log: &Log) {
+    if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
+        log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
+    }
+}
+
 /// The same date with other inputs is not replaced unless that was asked for.
-fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str) -> Result<()> {
+fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn Store) -> Result<()> {
     if job.replace {
         return Ok(());
     }
@@ -171,7 +180,7 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str) -> Result<(
     let output = job.pipeline.output_path();
     for (table, _) in TABLES {
         if before.is_none()
-            && let Some(file) = publish::foreign(&output, table, &job.date, &key[..12])
+            && let Some(file) = publish::foreign(store, &publish::partition(&output, table, &job.date), &key[..12])
         {
             return refuse(format!("the partition of table {table} was published by another pipeline: {file}"));
         }
@@ -195,9 +204,7 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
             }
             super::cancel::check()?;
             let clock = std::time::Instant::now();
-            run.directory.start(stage.name())?;
-            stage.work(run)?;
-            run.directory.finish(stage.name())?;
+            run.directory.finish(stage.name(), || run.identity.unchanged(stage.work(run)))?;
             give_back_memory();
             run.log.info(stage.name(), "done", json!({"ms": clock.elapsed().as_millis() as u64}));
         } else {
@@ -221,13 +228,15 @@ fn give_back_memory() {
 
 fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result<Published> {
     let output = job.pipeline.output_path();
-    let summary: stages::classify::Summary = read_json(&directory.stage("classify").join("summary.json"))?;
+    let summary: stages::classify::Summary = read_json(directory.store, &directory.stage("classify").join("summary.json"))?;
     stages::verify(&job.pipeline, directory, summary.rows)?;
     let mut tables = Vec::new();
     for (table, stage) in TABLES {
         let source = directory.stage(stage.name()).join(table);
-        let staging = directory.root().join("publish").join(table);
-        tables.push(publish::publish(&source, &staging, &output, table, &job.date)?);
+        let partition = publish::partition(&output, table, &job.date);
+        let mark = (!job.replace).then_some(&key[..12]);
+        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
+        tables.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));
     }
     Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, abstained: summary.abstained, tables })

@@ -6,3 +6,5 @@ pub mod directory;
 pub mod events;
 pub mod inputs;
 pub mod job;
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ use crate::lake::accounts::{Accounts, Unit};
 use crate::lake::column::NonFinite;
 use crate::lake::locate::escape;
 use crate::lake::part::{self, Part, Use};
+use crate::lake::store::Store;
 use crate::relevance::decision::{Evidence, Reason, Rule};
 use crate::run::directory::write_json;
 use crate::run::job::Run;
@@ -75,7 +76,7 @@ pub fn run(run: &Run) -> Result<()> {
     if !summary.abstained.is_empty() {
         run.log.info("classify", "accounts are left undecided", json!(summary.abstained));
     }
-    write_json(&run.directory.stage("classify").join("summary.json"), &summary)
+    write_json(run.directory.store, &run.directory.stage("classify").join("summary.json"), &summary)
 }
 
 /// What the soft labels say of each account of the unit, in the order of its rows.
@@ -127,6 +128,7 @@ fn by_soft_label(run: &Run, unit: &Unit, parts: &mut Parts) -> Result<()> {
 
 /// What all units share.
 struct Writer<'a> {
+    store: &'a dyn Store,
     folder: PathBuf,
     run_id: &'a str,
     classes: &'a [String],
@@ -146,6 +148,7 @@ impl<'a> Writer<'a> {
         fields.extend(run.pipeline.classes.iter().map(|c| part::float_field(format!("p_{c}"))));
         fields.extend([text("decision"), Field::new("reason", DataType::Utf8, true), text("student"), text("run_id")]);
         Ok(Writer {
+            store: run.directory.store,
             folder: run.directory.stage("classify").join("classification"),
             run_id: run.id(),
             classes: &run.pipeline.classes,
@@ -242,7 +245,7 @@ impl Parts<'_> {
         let kept = batch.project(&self.writer.kept()).map_err(|e| Error::bug(e.to_string()))?;
         if !self.open.contains_key(place) {
             let path = self.writer.folder.join(place).join(Path::new(&part_name(self.unit, Some(self.writer.run_id))));
-            self.open.insert(place.to_string(), Part::create(&path, &kept.schema(), Use::Published)?);
+            self.open.insert(place.to_string(), Part::create(self.writer.store, &path, &kept.schema(), Use::Published)?);
         }
         self.open.get_mut(place).map_or_else(|| Err(Error::bug("a part was not opened")), |part| part.write(&kept))
     }

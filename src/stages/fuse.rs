@@ -33,7 +33,7 @@ pub struct Weights {
 
 impl Weights {
     pub fn load(run: &Run) -> Result<Weights> {
-        read_json(&run.directory.stage("fuse").join("fuse.json"))
+        read_json(run.directory.store, &run.directory.stage("fuse").join("fuse.json"))
     }
 }
 
@@ -57,7 +57,7 @@ pub fn run(run: &Run) -> Result<()> {
     let bar = run.log.progress("fuse", scored.rows);
     let one = |unit: usize| -> Result<ExactMeans> {
         let mut weights = ExactMeans::new(names.len());
-        let mut out = Part::create(&folder.join("soft_labels").join(part_name(unit, Some(run.id()))), &schema, Use::Published)?;
+        let mut out = Part::create(run.directory.store, &folder.join("soft_labels").join(part_name(unit, Some(run.id()))), &schema, Use::Published)?;
         part::read(&run.directory.stage("score").join("scores").join(part_name(unit, None)), |batch| {
             bar.inc(batch.num_rows() as u64);
             out.write(&fused_batch(run, &fuser, &batch, &schema, names.len(), &mut weights)?)
@@ -74,11 +74,11 @@ pub fn run(run: &Run) -> Result<()> {
     let teachers = teachers_table(run, &scored, &calculator, &distances, (&weights.means(), &fusion.domain_areas), &features)
         .map_err(|e| Error::bug(e.to_string()))?;
     let weights = Weights { teachers: names.iter().map(|n| n.to_string()).collect(), weights: weights.means() };
-    write_json(&folder.join("fuse.json"), &weights)?;
+    write_json(run.directory.store, &folder.join("fuse.json"), &weights)?;
     risk::write(run, &calculator, &folder.join("risk_coverage"))?;
     for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
         let batch = to_arrow(&frame)?;
-        let mut part = Part::create(&folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
+        let mut part = Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
         part.write(&batch)?;
         part.finish()?;
     }

@@ -51,7 +51,7 @@ pub struct StudentFeature {
 
 impl Profile {
     pub fn load(run: &Run) -> Result<Profile> {
-        read_json(&run.directory.stage("profile").join("profile.json"))
+        read_json(run.directory.store, &run.directory.stage("profile").join("profile.json"))
     }
 
     /// The target's accounts without the rows that are left out.
@@ -65,7 +65,7 @@ pub fn run(run: &Run) -> Result<()> {
     let dropped = check_ids(run)?;
     let everyone: Vec<usize> = (0..run.inputs.teachers.len()).collect();
     let profile = measure(run, dropped, &everyone)?;
-    write_json(&run.directory.stage("profile").join("profile.json"), &profile)
+    write_json(run.directory.store, &run.directory.stage("profile").join("profile.json"), &profile)
 }
 
 /// Every id stands once, or what to leave out so that it does.

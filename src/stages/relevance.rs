@@ -84,9 +84,9 @@ pub fn run(run: &Run) -> Result<()> {
     let (moved_by, constants) = base_rate::constants(run, &scored, &fuser, &ranges)?;
     let domain_areas = domain::areas(run, &scored.active, &profile, scored.units)?;
     let folder = run.directory.stage("relevance");
-    write_json(&folder.join("calculator.json"), &calculator)?;
+    write_json(run.directory.store, &folder.join("calculator.json"), &calculator)?;
     let alignment = fuser.alignment().cloned();
-    write_json(&folder.join("fusion.json"), &Fusion { means, alignment, constants, domain_areas, base_rate: moved_by.to_string() })
+    write_json(run.directory.store, &folder.join("fusion.json"), &Fusion { means, alignment, constants, domain_areas, base_rate: moved_by.to_string() })
 }
 
 /// Means of the calibrated scores over the target.
@@ -136,8 +136,8 @@ pub fn target_profile(run: &Run, scored: &Scored) -> Result<Profile> {
 /// What makes soft labels, as this stage left it.
 pub fn load(run: &Run) -> Result<(Calculator, Distances, Fuser, Fusion)> {
     let folder = run.directory.stage("relevance");
-    let calculator: Calculator = read_json(&folder.join("calculator.json"))?;
-    let fusion: Fusion = read_json(&folder.join("fusion.json"))?;
+    let calculator: Calculator = read_json(run.directory.store, &folder.join("calculator.json"))?;
+    let fusion: Fusion = read_json(run.directory.store, &folder.join("fusion.json"))?;
     let profile = target_profile(run, &Scored::load(run)?)?;
     let distances = Distances::new(&profile.profiles);
     let mut fuser = Fuser::new(calculator.blend(&distances)?, &fusion.means);
@@ -167,7 +167,7 @@ fn train(run: &Run, active: &[usize], teachers: &[&Teacher], profile: &Profile) 
 }
 
 fn member(teacher: &Teacher) -> Result<Member> {
-    let files = teacher.bundle.files().iter().map(|f| digest::file(&teacher.bundle.folder, f)).collect::<Result<Vec<_>>>()?;
+    let files = teacher.bundle.files().iter().map(|f| digest::named(f, &teacher.bundle.folder.join(f))).collect::<Result<Vec<_>>>()?;
     let text: Vec<String> = files.iter().map(|f| format!("{} {}", f.sha256, f.path)).collect();
     Ok(Member { name: teacher.name().to_string(), digest: digest::text(&text.join("\n")) })
 }

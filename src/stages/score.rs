@@ -42,7 +42,7 @@ pub struct Scored {
 
 impl Scored {
     pub fn load(run: &Run) -> Result<Scored> {
-        read_json(&run.directory.stage("score").join("score.json"))
+        read_json(run.directory.store, &run.directory.stage("score").join("score.json"))
     }
 }
 
@@ -93,7 +93,7 @@ pub fn run(run: &Run) -> Result<()> {
         score_all(run, &again, &scored.active)?;
         scored.reprofiled = Some(again);
     }
-    write_json(&run.directory.stage("score").join("score.json"), &scored)
+    write_json(run.directory.store, &run.directory.stage("score").join("score.json"), &scored)
 }
 
 /// The hash below which an id is in the student's sample: all of few accounts, about `max_training_rows` of many.
@@ -138,8 +138,8 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
         accounts,
     };
     let folder = run.directory.stage("score");
-    remove(&folder.join("scores"))?;
-    remove(&folder.join("sample"))?;
+    remove(run.directory.store, &folder.join("scores"))?;
+    remove(run.directory.store, &folder.join("sample"))?;
     let bar = run.log.progress("score", scorer.accounts.stored_rows());
     let units: Vec<(u64, Differences)> =
         scorer.accounts.units().par_iter().with_max_len(1).map(|unit| scorer.unit(unit, &folder, &bar)).collect::<Result<_>>()?;
@@ -182,8 +182,8 @@ pub fn support_of(support: &Support, profiled: &[(usize, &Bins)], block: &Block)
 impl Scorer<'_> {
     fn unit(&self, unit: &Unit, folder: &Path, bar: &indicatif::ProgressBar) -> Result<(u64, Differences)> {
         let name = part_name(unit.index, None);
-        let mut scores = Part::create(&folder.join("scores").join(&name), &self.schema, Use::Between)?;
-        let mut sample = Part::create(&folder.join("sample").join(&name), &self.sample_schema, Use::Between)?;
+        let mut scores = Part::create(self.run.directory.store, &folder.join("scores").join(&name), &self.schema, Use::Between)?;
+        let mut sample = Part::create(self.run.directory.store, &folder.join("sample").join(&name), &self.sample_schema, Use::Between)?;
         let (mut rows, mut differences) = (0, Differences::new(self.active.len()));
         let mut work = Workspace::default();
         let mut odd = vec![NonFinite::default(); self.run.inputs.features.len()];

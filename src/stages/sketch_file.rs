@@ -9,6 +9,7 @@ use super::profile::Sketch;
 use crate::error::{Error, Result};
 use crate::lake::accounts::Accounts;
 use crate::lake::column::{Kind, NonFinite, readable};
+use crate::lake::store::Real;
 use crate::relevance::profiles::Summary;
 use crate::relevance::sketch::ORDER_STATISTICS;
 use crate::relevance::sketch_file::SketchFile;
@@ -77,6 +78,6 @@ pub fn write(place: &Path, leave_out: &[String], out: &Path) -> Result<Value> {
         Summary::Category(s) => Summary::Category(s.coarse(LEVELS)),
     };
     let file = SketchFile::new(rows, names.iter().cloned().zip(sketches.iter().map(coarse)).collect());
-    write_json(out, &file)?;
+    write_json(&Real, out, &file)?;
     Ok(json!({"status": "profiled", "rows": rows, "features": names.len(), "skipped": skipped, "profile": out.display().to_string()}))
 }
