@@ -84,10 +84,10 @@ teachers: setup target/bench/venv/.done build ## makes the committed teachers an
 	printf '\n[history]\naccounts = "history.parquet"\nlabel = "label"\nheld_out = "held_out"\n' >> fixtures/teachers/studio/teacher.toml
 
 faults: setup ## the faults that a scheduled job must survive, those that take seconds
-	cargo test --release --locked faults
+	@.venv/bin/python fixtures/faults.py
 
 faults-long: setup ## the same with real kills at random points; takes minutes
-	cargo test --release --locked faults -- --include-ignored
+	@.venv/bin/python fixtures/faults.py --long
 
 FUZZED := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 

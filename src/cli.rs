@@ -113,8 +113,12 @@ pub fn main(store: &dyn Store) -> u8 {
             return if e.use_stderr() { Kind::Usage.exit_code() } else { 0 };
         }
     };
-    // SAFETY: no other thread has been started yet. polars would write its own lines among ours.
-    unsafe { std::env::remove_var("POLARS_VERBOSE") };
+    // polars would write its own lines among ours; ONNX Runtime's library would leave files in the home directory and send them away.
+    // SAFETY: no other thread has been started yet.
+    unsafe {
+        std::env::remove_var("POLARS_VERBOSE");
+        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
+    }
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));

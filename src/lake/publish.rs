@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::store::Store;
 use crate::error::{Error, Kind, Result};
 use crate::run::digest::{self, FileDigest};
-use crate::run::directory::{cannot_create, create_dir, remove, sync};
+use crate::run::directory::{cannot_create, create_dir, sync};
 
 /// One published table: its name and its files, relative to the partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,7 +71,6 @@ pub fn publish(store: &dyn Store, source: &Path, staging: &Path, partition: &Pat
 
 /// Links the files into `staging`, durable with their names, and digests what lies there.
 fn gather(store: &dyn Store, source: &Path, staging: &Path) -> Result<Vec<FileDigest>> {
-    remove(store, staging)?;
     create_dir(store, staging)?;
     let (mut files, mut folders) = (Vec::new(), BTreeSet::from([staging.to_path_buf()]));
     for path in digest::list(store, source)? {

@@ -207,7 +207,8 @@ pub fn sync(store: &dyn Store, path: &Path) -> Result<()> {
 
 /// Removes a file or a directory with all it holds; nothing there is fine.
 pub fn remove(store: &dyn Store, path: &Path) -> Result<()> {
-    store.remove(path).map_err(|e| Error::io(&e, "cannot remove", path))
+    let removed = if store.exists(path) { store.remove(path) } else { Ok(()) };
+    removed.map_err(|e| Error::io(&e, "cannot remove", path))
 }
 
 /// A failure to create output: a path that cannot be made is 73, never "missing input".

@@ -153,7 +153,9 @@ pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
         let nothing = Published { key: key.clone(), rows: 0, classes: BTreeMap::new(), abstained: BTreeMap::new(), tables: Vec::new() };
         return Ok(outcome(job, "stage_done", &nothing, log));
     }
-    let published = publish_all(job, key, &directory, log)?;
+    // what stands there is this pipeline's own, or may be replaced, or carries this run's id
+    let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
+    let published = publish_all(job, key, mark, &directory, log)?;
     directory.record(&published)?;
     clear(&directory, log);
     Ok(outcome(job, "published", &published, log))
@@ -226,7 +228,7 @@ fn give_back_memory() {
     }
 }
 
-fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result<Published> {
+fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, log: &Log) -> Result<Published> {
     let output = job.pipeline.output_path();
     let summary: stages::classify::Summary = read_json(directory.store, &directory.stage("classify").join("summary.json"))?;
     stages::verify(&job.pipeline, directory, summary.rows)?;
@@ -234,7 +236,6 @@ fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result
     for (table, stage) in TABLES {
         let source = directory.stage(stage.name()).join(table);
         let partition = publish::partition(&output, table, &job.date);
-        let mark = (!job.replace).then_some(&key[..12]);
         let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
         tables.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));

@@ -4,7 +4,7 @@ pub mod cancel;
 pub mod digest;
 pub mod directory;
 pub mod events;
+#[cfg(test)]
+mod faults;
 pub mod inputs;
 pub mod job;
-#[cfg(test)]
-mod tests;

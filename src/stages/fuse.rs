@@ -57,7 +57,8 @@ pub fn run(run: &Run) -> Result<()> {
     let bar = run.log.progress("fuse", scored.rows);
     let one = |unit: usize| -> Result<ExactMeans> {
         let mut weights = ExactMeans::new(names.len());
-        let mut out = Part::create(run.directory.store, &folder.join("soft_labels").join(part_name(unit, Some(run.id()))), &schema, Use::Published)?;
+        let mut out =
+            Part::create(run.directory.store, &folder.join("soft_labels").join(part_name(unit, Some(run.id()))), &schema, Use::Published)?;
         part::read(&run.directory.stage("score").join("scores").join(part_name(unit, None)), |batch| {
             bar.inc(batch.num_rows() as u64);
             out.write(&fused_batch(run, &fuser, &batch, &schema, names.len(), &mut weights)?)
@@ -78,7 +79,8 @@ pub fn run(run: &Run) -> Result<()> {
     risk::write(run, &calculator, &folder.join("risk_coverage"))?;
     for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
         let batch = to_arrow(&frame)?;
-        let mut part = Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
+        let mut part =
+            Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
         part.write(&batch)?;
         part.finish()?;
     }

@@ -86,7 +86,11 @@ pub fn run(run: &Run) -> Result<()> {
     let folder = run.directory.stage("relevance");
     write_json(run.directory.store, &folder.join("calculator.json"), &calculator)?;
     let alignment = fuser.alignment().cloned();
-    write_json(run.directory.store, &folder.join("fusion.json"), &Fusion { means, alignment, constants, domain_areas, base_rate: moved_by.to_string() })
+    write_json(
+        run.directory.store,
+        &folder.join("fusion.json"),
+        &Fusion { means, alignment, constants, domain_areas, base_rate: moved_by.to_string() },
+    )
 }
 
 /// Means of the calibrated scores over the target.

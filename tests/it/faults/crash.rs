@@ -1,13 +1,15 @@
 //! A and B: runs that are killed, whose leavings are damaged, or that meet another run.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Files, assert_same, discreet, older, reference};
+use serde_json::Value;
+
+use super::{Files, assert_same, discreet, older, partitions, reference, whole_tables};
 use crate::random::Random;
-use crate::workdir::{DATE, Ran, Workdir};
+use crate::workdir::{DATE, Ran, Workdir, count, fixture, python};
 
 const RUN: &str = "out/_runs/couriers/ds=2026-01-01";
 const STAGES: [&str; 6] = ["profile", "score", "relevance", "fuse", "fit", "classify"];
@@ -142,31 +144,23 @@ fn a11_a_table_that_cannot_be_made_is_73_and_names_the_path() {
     assert_same(&work.published(), reference(), &ran);
 }
 
-/// The files of each published partition.
-fn partitions(files: &Files) -> BTreeMap<String, Files> {
-    let mut tables: BTreeMap<String, Files> = BTreeMap::new();
-    for (path, bytes) in files.iter().filter(|(path, _)| !path.starts_with("_runs")) {
-        let table = path.split('/').next().unwrap_or_default().to_string();
-        tables.entry(table).or_default().insert(path.clone(), bytes.clone());
-    }
-    tables
-}
-
 /// Kills a run over an older version again and again: each table is the old one or the new one, whole, and in the end all are new.
 fn random_kills(seed: u64, kills: usize, longest_ms: f64) {
     let mut random = Random::stream(seed, &["kills"]);
-    let (old, new) = (partitions(older()), partitions(reference()));
     let work = Workdir::new();
-    for (path, bytes) in older() {
-        work.write_bytes(&format!("out/{path}"), bytes);
-    }
-    for _ in 0..kills {
+    work.restore_output(older());
+    let mut killed = 0;
+    while killed < kills {
         let mut running = Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1", "--replace"]));
         std::thread::sleep(Duration::from_micros((random.uniform() * longest_ms * 1000.0) as u64));
         running.kill();
         let ran = running.finish();
-        for (table, files) in partitions(&work.published()) {
-            assert!(files == old[&table] || files == new[&table], "{table} is neither the old one nor the new one\n{ran}");
+        whole_tables(&work, &ran);
+        if ran.code.is_none() {
+            killed += 1;
+        } else {
+            // it was faster: from the start again
+            work.restore_output(older());
         }
     }
     let ran = work.run(&["--replace"]);
@@ -217,6 +211,42 @@ fn b24_two_runs_of_the_same_date_do_the_work_once() {
     assert_same(&work.published(), reference(), &ran[0]);
 }
 
+/// Starts two runs at once, fifty times.
+fn fifty_pairs(dates: [&str; 2], each: impl Fn(&Workdir, &[Ran])) {
+    for _ in 0..50 {
+        let work = Workdir::new();
+        let running = dates.map(|date| Ran::start(work.command(&["run", "../pipeline.toml", "--date", date, "--threads", "1"])));
+        each(&work, &running.map(|r| r.finish()));
+        let mut first = work.published();
+        first.retain(|path, _| path.contains(&format!("ds={DATE}")));
+        assert_same(&first, reference(), &work.run(&[]));
+    }
+}
+
+#[test]
+#[ignore = "a minute: fifty pairs of runs"]
+fn b24_two_runs_of_one_date_started_together_publish_once() {
+    fifty_pairs([DATE, DATE], |_, ran| {
+        let published = ran.iter().filter(|r| r.code == Some(0) && r.result()["status"] == "published").count();
+        assert_eq!(published, 1, "{}{}", ran[0], ran[1]);
+        for r in ran.iter().filter(|r| r.code != Some(0)) {
+            assert!(r.error(75)["file"].as_str().is_some_and(|f| f.ends_with("lock")), "{r}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "a minute: fifty pairs of runs"]
+fn b25_two_runs_of_different_dates_started_together_publish_both() {
+    fifty_pairs([DATE, "2026-01-02"], |work, ran| {
+        for r in ran {
+            r.is("published");
+        }
+        let of = |date: &str| work.published().keys().filter(|f| f.contains(date)).count();
+        assert_eq!((of(DATE), of("2026-01-02")), (reference().len(), reference().len()));
+    });
+}
+
 #[test]
 fn b25_runs_of_different_dates_create_the_tables_together() {
     let work = Workdir::new();
@@ -239,7 +269,7 @@ fn b25_runs_of_different_dates_create_the_tables_together() {
 fn b28_the_lock_of_a_killed_run_is_free_at_once() {
     let work = Workdir::new();
     let mut running = Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
-    while !work.path(&format!("{RUN}/lock")).exists() {
+    while !work.path(&format!("out/_runs/ds={DATE}.lock")).exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
     running.kill();
@@ -250,9 +280,7 @@ fn b28_the_lock_of_a_killed_run_is_free_at_once() {
 #[test]
 fn b30_readers_see_the_old_table_or_the_new_one_while_it_is_replaced() {
     let work = Workdir::new();
-    for (path, bytes) in older() {
-        work.write_bytes(&format!("out/{path}"), bytes);
-    }
+    work.restore_output(older());
     let (old, new) = (partitions(older()), partitions(reference()));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -282,6 +310,38 @@ fn b30_readers_see_the_old_table_or_the_new_one_while_it_is_replaced() {
         let (reads, crossed) = reader.join().expect("no reader saw a mixture");
         assert!(crossed * 10 <= reads, "{crossed} of {reads} reads crossed a swap");
     });
+}
+
+/// A reader in Python that reads again and again until its stdin ends; then it prints how often it read and how many versions it saw.
+fn reader(work: &Workdir, name: &str) -> std::process::Child {
+    let mut command = std::process::Command::new(python());
+    command.arg(fixture("readers.py")).arg(work.path("out")).args(["--watch", name]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a reader")
+}
+
+#[test]
+#[ignore = "a minute: a hundred publications"]
+fn b30_duckdb_and_pyarrow_see_no_mixture_while_a_partition_is_published_a_hundred_times() {
+    let work = Workdir::new();
+    work.run(&[]).is("published");
+    let readers = ["duckdb", "pyarrow.dataset"].map(|name| (name, reader(&work, name)));
+    for i in 0..100 {
+        let more: &[&str] = if i % 2 == 0 { &["--replace", "--set", "target.class_shares={ fraud = 0.3 }"] } else { &["--replace"] };
+        work.run(more).is("published");
+    }
+    for (name, mut reader) in readers {
+        drop(reader.stdin.take());
+        let output = reader.wait_with_output().expect("the reader ends");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            count("torn");
+            panic!("{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let seen: Value = serde_json::from_str(&said).expect("one line");
+        let reads = seen["reads"].as_u64().unwrap_or(0);
+        assert!(reads >= 50 && seen["versions"]["classification"] == 2 && seen["versions"]["soft_labels"] == 2, "{name}: {seen}");
+        assert!(seen["crossed"].as_u64().is_some_and(|n| n * 5 <= reads), "{name}: {seen}");
+    }
 }
 
 #[test]

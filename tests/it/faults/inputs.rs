@@ -1,6 +1,8 @@
 //! C: the target's files.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::Arc;
@@ -132,6 +134,176 @@ fn c38_a_page_that_unpacks_to_more_than_the_budget_is_refused() {
             let table = w.table(PART_1);
             w.write_bytes(PART_1, &compressed(&table));
         });
+    });
+}
+
+/// The numbers in a Thrift struct in its compact form, and where each stands, by field numbers and, of lists, places.
+struct Numbers<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    found: BTreeMap<Vec<usize>, Range<usize>>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(bytes: &'a [u8]) -> BTreeMap<Vec<usize>, Range<usize>> {
+        let mut numbers = Numbers { bytes, at: 0, found: BTreeMap::new() };
+        numbers.record(&[]);
+        numbers.found
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.at += 1;
+        self.bytes[self.at - 1]
+    }
+
+    fn varint(&mut self) -> usize {
+        let (mut n, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            n |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                return n;
+            }
+        }
+    }
+
+    fn record(&mut self, path: &[usize]) {
+        let mut field = 0;
+        loop {
+            let head = self.byte();
+            match head >> 4 {
+                _ if head == 0 => return,
+                0 => field = self.varint() / 2,
+                step => field += usize::from(step),
+            }
+            self.value(head & 15, &[path, &[field]].concat());
+        }
+    }
+
+    fn value(&mut self, kind: u8, path: &[usize]) {
+        let from = self.at;
+        match kind {
+            1 | 2 => {}
+            3 => self.at += 1,
+            4..=6 => {
+                self.varint();
+                self.found.insert(path.to_vec(), from..self.at);
+            }
+            7 => self.at += 8,
+            8 => {
+                let length = self.varint();
+                self.at += length;
+            }
+            9 => {
+                let head = self.byte();
+                let length = if head >> 4 == 15 { self.varint() } else { usize::from(head >> 4) };
+                for i in 0..length {
+                    if head & 15 <= 2 { self.at += 1 } else { self.value(head & 15, &[path, &[i]].concat()) }
+                }
+            }
+            12 => self.record(path),
+            other => panic!("a thrift type {other}"),
+        }
+    }
+}
+
+fn zigzag(n: i64) -> Vec<u8> {
+    let (mut n, mut out) = (((n << 1) ^ (n >> 63)) as u64, Vec::new());
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+    out
+}
+
+/// The file with another number in its footer.
+fn with_footer(bytes: &[u8], path: &[usize], n: i64) -> Vec<u8> {
+    let end = bytes.len() - 8;
+    let from = end - u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
+    let place = Numbers::of(&bytes[from..end])[path].clone();
+    let footer = [&bytes[from..from + place.start], &zigzag(n), &bytes[from + place.end..end]].concat();
+    [&bytes[..from], &footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+}
+
+/// The file with another number of the same length in the header of a page, `nth` of the first chunk of a column.
+fn with_page(bytes: &[u8], page: usize, path: &[usize], n: i64) -> Vec<u8> {
+    let (mut out, (header, _)) = (bytes.to_vec(), pages(bytes, COLUMN)[page]);
+    let place = Numbers::of(&bytes[header..])[path].clone();
+    let n = zigzag(n);
+    assert_eq!(n.len(), place.len(), "{path:?}");
+    out[header + place.start..header + place.end].copy_from_slice(&n);
+    out
+}
+
+/// A column of text with nulls, after a column of numbers.
+const COLUMN: usize = 1;
+
+/// Where the pages of a column of the first row group begin: header and data.
+fn pages(bytes: &[u8], column: usize) -> Vec<(usize, usize)> {
+    let read = |bytes: &[u8], range: &Range<usize>| bytes[range.clone()].iter().rev().fold(0, |n, b| n << 7 | i64::from(b & 0x7f)) / 2;
+    let end = bytes.len() - 8;
+    let from = end - u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
+    let footer = Numbers::of(&bytes[from..end]);
+    let number = |field: usize| footer.get(&vec![4, 0, 1, column, 3, field]).map(|place| read(&bytes[from..end], place) as usize);
+    let (mut at, mut found) = (number(11).or(number(9)).unwrap(), Vec::new());
+    let after = at + number(7).unwrap();
+    while at < after {
+        let mut header = Numbers { bytes: &bytes[at..], at: 0, found: BTreeMap::new() };
+        header.record(&[]);
+        found.push((at, at + header.at));
+        at += header.at + read(&bytes[at..], &header.found[&vec![3]]) as usize;
+    }
+    found
+}
+
+/// Files as in parquet-testing's `bad_data`, made of one that is good.
+#[test]
+fn c36_what_contradicts_itself_is_refused() {
+    let work = Workdir::new();
+    let names: Vec<String> = named_columns(&work.table(PART_1)).into_iter().map(|(n, _)| n).collect();
+    let good = work.bytes(PART_1);
+    let pages = pages(&good, COLUMN);
+    assert!(pages.len() == 2, "a dictionary and a page of {}", names[COLUMN]);
+    let chunk = |field: usize| vec![4, 0, 1, COLUMN, 3, field];
+    let data = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[pages[1].1 + at] = byte;
+        bytes
+    };
+    let levels = 4 + u32::from_le_bytes(good[pages[1].1..pages[1].1 + 4].try_into().unwrap()) as usize;
+    let bad = [
+        ("a type that does not exist", with_footer(&good, &[2, 1 + COLUMN, 1], -7)),
+        ("another type than the pages have", with_footer(&good, &chunk(1), 1)),
+        ("a codec that does not exist", with_footer(&good, &chunk(4), 77)),
+        ("a repetition that does not exist", with_footer(&good, &[2, 1 + COLUMN, 3], 9)),
+        ("children that do not exist", with_footer(&good, &[2, 0, 5], 1000)),
+        ("a negative number of children", with_footer(&good, &[2, 0, 5], -1)),
+        ("a negative number of rows", with_footer(&good, &[4, 0, 3], -1)),
+        ("fewer rows than the columns have", with_footer(&good, &[4, 0, 3], 3)),
+        ("more rows than the columns have", with_footer(&good, &[4, 0, 3], 1000)),
+        ("a column that is shorter than the others", with_footer(&good, &chunk(5), 3)),
+        ("pages beyond the end", with_footer(&good, &chunk(9), 1 << 40)),
+        ("pages before the start", with_footer(&good, &chunk(9), -5)),
+        ("pages of a negative length", with_footer(&good, &chunk(7), -5)),
+        ("a negative number of dictionary entries", with_page(&good, 0, &[7, 1], -3)),
+        ("fewer dictionary entries than are used", with_page(&good, 0, &[7, 1], 1)),
+        ("a dictionary in an encoding that it cannot have", with_page(&good, 0, &[7, 2], 5)),
+        ("a page of a type that does not exist", with_page(&good, 1, &[1], 9)),
+        ("a page in an encoding that does not exist", with_page(&good, 1, &[5, 2], 40)),
+        ("levels in an encoding that they cannot have", with_page(&good, 1, &[5, 3], 40)),
+        ("a page of a negative length", with_page(&good, 1, &[3], -20)),
+        ("levels that are longer than the page", data(1, 0x7f)),
+        ("levels that are missing", data(0, 0)),
+        ("indices of 254 bits", data(levels, 254)),
+        ("nulls in a column that has none", with_footer(&good, &[2, 1 + COLUMN, 3], 0)),
+    ];
+    faults(|f| {
+        for (what, bytes) in &bad {
+            println!("{what}");
+            f.refused(65, &[HERE], |w| w.write_bytes(PART_1, bytes));
+        }
     });
 }
 

@@ -1,11 +1,23 @@
 //! The program as a process: what it said and how it ended.
 
 use std::fmt;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// Adds a line to the file in which `make faults` counts what happened, if it runs.
+pub fn count(what: &str) {
+    if let Some(path) = std::env::var_os("COLDSTART_FAULTS_LOG") {
+        let line = format!("{what}\n");
+        File::options().create(true).append(true).open(path).and_then(|mut log| log.write_all(line.as_bytes())).expect("a line of the log");
+    }
+}
 
 /// A program that runs.
 pub struct Running {
@@ -85,12 +97,28 @@ impl Running {
         self.child.kill().expect("the program is ours");
     }
 
+    /// Lets `meanwhile` happen once the program has stopped at a failpoint with this file, then lets it go on.
+    pub fn paused(mut self, file: &Path, meanwhile: impl FnOnce()) -> Ran {
+        while !file.exists() {
+            if self.child.try_wait().expect("a program").is_some() {
+                panic!("it ended before the pause\n{}", self.finish());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        meanwhile();
+        fs::remove_file(file).expect("the pause");
+        self.finish()
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     pub fn finish(self) -> Ran {
         let output = self.child.wait_with_output().expect("the program ends");
+        if output.status.signal() == Some(Signal::KILL.as_raw()) {
+            count("kill");
+        }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ran { line: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

@@ -33,7 +33,8 @@ fn job(store: &dyn Store, pipeline: &str, key: &str, replace: bool) -> Result<Ve
     let directory = Directory::at(store, output.join("_runs").join(pipeline).join(DATE), key, None)?;
     let partition = |table: &str| publish::partition(output, table, DATE);
     let mut worked = Vec::new();
-    if let Some((before, tables)) = directory.published::<(String, Vec<Table>)>()?
+    let before = directory.published::<(String, Vec<Table>)>()?;
+    if let Some((before, tables)) = &before
         && before == key
         && tables.iter().all(|t| publish::stands(store, &partition(&t.name), &t.files))
     {
@@ -48,7 +49,7 @@ fn job(store: &dyn Store, pipeline: &str, key: &str, replace: bool) -> Result<Ve
     }
     let mut tables = Vec::new();
     for (table, stage, _) in TABLES {
-        let mark = (!replace).then_some(key);
+        let mark = (!replace && before.is_none()).then_some(key);
         let files = publish::publish(store, &directory.stage(stage).join(table), &directory.staging(table), &partition(table), mark)?;
         tables.push(Table { name: table.to_string(), files });
     }
@@ -131,9 +132,12 @@ fn at_every_step(when: When, errno: i32, dies: bool, mut each: impl FnMut(&Ram, 
         let what = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&what);
         let plan: Plan = Arc::new(move |p: &Point| {
-            let here = p.number == n && p.when == when;
+            let (here, name) = (p.number == n && p.when == when, format!("{when:?} {} {}", p.step, p.path.display()));
+            let mut seen = seen.lock().expect("no panic");
             if here {
-                *seen.lock().expect("no panic") = Some(format!("{when:?} {} {}", p.step, p.path.display()));
+                *seen = Some(name);
+            } else if p.number > n && p.step == "sync" && !dies {
+                assert_ne!(*seen, Some(name), "a sync that failed is not tried again");
             }
             (here || dies && p.number > n).then(|| io::Error::from_raw_os_error(errno))
         });
