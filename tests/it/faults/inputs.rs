@@ -12,7 +12,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::{faults, reference, tolerated};
+use super::{discreet, faults, reference, reference_probabilities, tolerated};
 use crate::workdir::{DATE, PART_0, PART_1, Ran, Workdir, named_columns, parquet, renamed, table, with, without};
 
 const HERE: (&str, &str) = ("file", "part-1.parquet");
@@ -227,18 +227,15 @@ fn with_footer(bytes: &[u8], path: &[usize], n: i64) -> Vec<u8> {
     [&bytes[..from], &footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
 }
 
-/// The file with another number of the same length in the header of a page, `nth` of the first chunk of a column.
-fn with_page(bytes: &[u8], page: usize, path: &[usize], n: i64) -> Vec<u8> {
-    let (mut out, (header, _)) = (bytes.to_vec(), pages(bytes, COLUMN)[page]);
+/// The file with another number of the same length in the header of the page that begins there.
+fn with_page(bytes: &[u8], (header, _): (usize, usize), path: &[usize], n: i64) -> Vec<u8> {
+    let mut out = bytes.to_vec();
     let place = Numbers::of(&bytes[header..])[path].clone();
     let n = zigzag(n);
     assert_eq!(n.len(), place.len(), "{path:?}");
     out[header + place.start..header + place.end].copy_from_slice(&n);
     out
 }
-
-/// A column of text with nulls, after a column of numbers.
-const COLUMN: usize = 1;
 
 /// Where the pages of a column of the first row group begin: header and data.
 fn pages(bytes: &[u8], column: usize) -> Vec<(usize, usize)> {
@@ -264,9 +261,10 @@ fn c36_what_contradicts_itself_is_refused() {
     let work = Workdir::new();
     let names: Vec<String> = named_columns(&work.table(PART_1)).into_iter().map(|(n, _)| n).collect();
     let good = work.bytes(PART_1);
-    let pages = pages(&good, COLUMN);
-    assert!(pages.len() == 2, "a dictionary and a page of {}", names[COLUMN]);
-    let chunk = |field: usize| vec![4, 0, 1, COLUMN, 3, field];
+    let column = names.iter().position(|n| n == "country").expect("a column of text that teachers read");
+    let pages = pages(&good, column);
+    assert!(pages.len() == 2, "a dictionary and a page");
+    let chunk = |field: usize| vec![4, 0, 1, column, 3, field];
     let data = |at: usize, byte: u8| {
         let mut bytes = good.clone();
         bytes[pages[1].1 + at] = byte;
@@ -274,10 +272,10 @@ fn c36_what_contradicts_itself_is_refused() {
     };
     let levels = 4 + u32::from_le_bytes(good[pages[1].1..pages[1].1 + 4].try_into().unwrap()) as usize;
     let bad = [
-        ("a type that does not exist", with_footer(&good, &[2, 1 + COLUMN, 1], -7)),
+        ("a type that does not exist", with_footer(&good, &[2, 1 + column, 1], -7)),
         ("another type than the pages have", with_footer(&good, &chunk(1), 1)),
         ("a codec that does not exist", with_footer(&good, &chunk(4), 77)),
-        ("a repetition that does not exist", with_footer(&good, &[2, 1 + COLUMN, 3], 9)),
+        ("a repetition that does not exist", with_footer(&good, &[2, 1 + column, 3], 9)),
         ("children that do not exist", with_footer(&good, &[2, 0, 5], 1000)),
         ("a negative number of children", with_footer(&good, &[2, 0, 5], -1)),
         ("a negative number of rows", with_footer(&good, &[4, 0, 3], -1)),
@@ -287,24 +285,39 @@ fn c36_what_contradicts_itself_is_refused() {
         ("pages beyond the end", with_footer(&good, &chunk(9), 1 << 40)),
         ("pages before the start", with_footer(&good, &chunk(9), -5)),
         ("pages of a negative length", with_footer(&good, &chunk(7), -5)),
-        ("a negative number of dictionary entries", with_page(&good, 0, &[7, 1], -3)),
-        ("fewer dictionary entries than are used", with_page(&good, 0, &[7, 1], 1)),
-        ("a dictionary in an encoding that it cannot have", with_page(&good, 0, &[7, 2], 5)),
-        ("a page of a type that does not exist", with_page(&good, 1, &[1], 9)),
-        ("a page in an encoding that does not exist", with_page(&good, 1, &[5, 2], 40)),
-        ("levels in an encoding that they cannot have", with_page(&good, 1, &[5, 3], 40)),
-        ("a page of a negative length", with_page(&good, 1, &[3], -20)),
+        ("a negative number of dictionary entries", with_page(&good, pages[0], &[7, 1], -3)),
+        ("fewer dictionary entries than are used", with_page(&good, pages[0], &[7, 1], 1)),
+        ("a dictionary in an encoding that it cannot have", with_page(&good, pages[0], &[7, 2], 5)),
+        ("a page of a type that does not exist", with_page(&good, pages[1], &[1], 9)),
+        ("a page in an encoding that does not exist", with_page(&good, pages[1], &[5, 2], 40)),
+        ("levels in an encoding that they cannot have", with_page(&good, pages[1], &[5, 3], 40)),
+        ("a page of a negative length", with_page(&good, pages[1], &[3], -20)),
         ("levels that are longer than the page", data(1, 0x7f)),
         ("levels that are missing", data(0, 0)),
         ("indices of 254 bits", data(levels, 254)),
-        ("nulls in a column that has none", with_footer(&good, &[2, 1 + COLUMN, 3], 0)),
+        ("nulls in a column that has none", with_footer(&good, &[2, 1 + column, 3], 0)),
     ];
-    faults(|f| {
-        for (what, bytes) in &bad {
-            println!("{what}");
-            f.refused(65, &[HERE], |w| w.write_bytes(PART_1, bytes));
-        }
-    });
+    // a number that stands twice may be right in the place that is read: then it changes nothing
+    let mut harmless = Vec::new();
+    for (what, bytes) in &bad {
+        let ran = {
+            let work = Workdir::new();
+            work.write_bytes(PART_1, bytes);
+            let ran = work.run(&[]);
+            if ran.code == Some(0) {
+                assert!(
+                    work.probabilities("classification", "account_id") == reference_probabilities()["classification"],
+                    "{what}: other values"
+                );
+                harmless.push(*what);
+                continue;
+            }
+            discreet(&ran, &work);
+            ran
+        };
+        assert!(ran.error(65)["file"].as_str().is_some_and(|f| f.ends_with(HERE.1)), "{what}: {ran}");
+    }
+    assert_eq!(harmless, [""; 0]);
 }
 
 fn compressed(batch: &RecordBatch) -> Vec<u8> {

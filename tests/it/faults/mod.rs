@@ -117,7 +117,8 @@ impl Faults {
             Some(code) => drop(self.error(&ran, code, names, &before)),
         }
         self.unseen(&ran, &before);
-        if ran.code == Some(75) {
+        // a table that is not durable yet keeps what it displaced
+        if ran.code == Some(75) && !failpoint.contains("sync */out/") {
             let unfinished: Vec<String> = self.work.files("out/_runs").into_keys().filter(|f| half_made(f, &self.work)).collect();
             assert!(unfinished.is_empty(), "{failpoint}: {unfinished:?} takes room on a full disk\n{ran}");
         }
