@@ -1,6 +1,5 @@
 //! `coldstart advise`: which accounts are worth most if they are labelled next.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
@@ -12,6 +11,7 @@ use super::base_rate::read_labels;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::part::{self, Part, Use};
+use crate::lake::store::{Real, Store};
 use crate::lake::{ids, publish};
 use crate::relevance::advice::{Candidate, draw};
 use crate::relevance::base_rate::LEAST_LABELS;
@@ -142,10 +142,10 @@ fn write(batch: &RecordBatch, out: &Path) -> Result<()> {
     let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let mut part = Part::create(&beside, &batch.schema(), Use::Published)?;
+    let mut part = Part::create(&Real, &beside, &batch.schema(), Use::Published)?;
     part.write(batch)?;
     part.finish()?;
-    sync(&beside)?;
-    fs::rename(&beside, out).map_err(|e| cannot_create(&e, out))?;
-    sync(folder)
+    sync(&Real, &beside)?;
+    Real.rename(&beside, out).map_err(|e| cannot_create(&e, out))?;
+    sync(&Real, folder)
 }

@@ -56,7 +56,7 @@ pub fn write(run: &Run, calculator: &Calculator, folder: &Path) -> Result<()> {
             floats(|p| p.worst.as_ref().map(|w| w.1)),
         ],
     )?;
-    let mut part = Part::create(&folder.join(part_name(0, Some(run.id()))), &schema, Use::Published)?;
+    let mut part = Part::create(run.directory.store, &folder.join(part_name(0, Some(run.id()))), &schema, Use::Published)?;
     part.write(&batch)?;
     part.finish()
 }
