@@ -261,7 +261,9 @@ impl Pipeline {
                 let key = format!("fuse.costs.{is}");
                 known(decided, key.clone())?;
                 if !(0.0..f64::INFINITY).contains(cost) {
-                    return Err(Error::config("a cost is a finite number and not negative").with("key", format!("{key}.{decided}")).value(cost));
+                    return Err(Error::config("a cost is a finite number and not negative")
+                        .with("key", format!("{key}.{decided}"))
+                        .value(cost));
                 }
             }
         }

@@ -103,7 +103,13 @@ fn rows_of<'a>(history: usize, played: &Played<'a>, histories: usize, rule: &Rul
 fn last_kept(rows: &[Row], order: &[usize], coverage: f64) -> usize {
     let mut sum = 0.0;
     // The tolerance keeps rounding from asking for one row more.
-    order.iter().position(|i| { sum += rows[*i].weight; sum >= coverage - 1e-9 }).unwrap_or(order.len() - 1)
+    order
+        .iter()
+        .position(|i| {
+            sum += rows[*i].weight;
+            sum >= coverage - 1e-9
+        })
+        .unwrap_or(order.len() - 1)
 }
 
 fn point(

@@ -62,8 +62,11 @@ pub fn advise(pipeline: &Pipeline, date: &str, most: usize, seed: u64, out: &Pat
     }))
 }
 
+/// A row of the published soft labels: its file and its place there.
+type Row = (usize, u32);
+
 /// Every account that is not labelled yet, with its file and its row in it.
-fn candidates(pipeline: &Pipeline, files: &[PathBuf], seed: u64) -> Result<(Vec<Candidate>, Vec<(usize, u32)>)> {
+fn candidates(pipeline: &Pipeline, files: &[PathBuf], seed: u64) -> Result<(Vec<Candidate>, Vec<Row>)> {
     let labelled = match &pipeline.target.labels {
         Some(file) => read_labels(pipeline, &pipeline.resolve(file))?,
         None => hashbrown::HashMap::new(),
