@@ -114,6 +114,8 @@ pub fn main() -> u8 {
     };
     // SAFETY: no other thread has been started yet. polars would write its own lines among ours.
     unsafe { std::env::remove_var("POLARS_VERBOSE") };
+    // ONNX Runtime reports models and machine to its maker, by way of files below HOME, unless it is told not to before it is loaded
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));

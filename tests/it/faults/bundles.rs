@@ -259,7 +259,7 @@ fn e73_the_same_inputs_make_the_same_student_and_it_can_teach() {
 
 #[test]
 fn every_fixture_of_a_bundle_is_whole() {
-    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 11)] {
+    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 17)] {
         let found = fs::read_dir(fixture(folder)).unwrap().flatten().filter(|e| e.path().join("teacher.toml").is_file()).count();
         assert_eq!(found, kinds, "{folder}: a new bundle needs reference predictions");
     }

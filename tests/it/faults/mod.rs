@@ -28,6 +28,7 @@ mod command_line;
 mod crash;
 mod ids;
 mod inputs;
+mod onnx;
 mod values;
 
 use std::collections::BTreeMap;
