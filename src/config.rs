@@ -47,6 +47,9 @@ pub struct Pipeline {
     pub relevance: RelevanceSettings,
     pub fuse: FuseSettings,
     pub student: StudentSettings,
+    /// Decides whether tables are published and nothing of what they hold: not part of the run's identity.
+    #[serde(skip_serializing)]
+    pub gates: GateSettings,
     pub output: Output,
     /// Directory of the pipeline file; not part of the file and not of the run's identity.
     #[serde(skip)]
@@ -160,6 +163,27 @@ pub enum OnFailure {
     Fail,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateSettings {
+    pub rows: OnGate,
+    pub ids: OnGate,
+    pub probabilities: OnGate,
+    /// Least and greatest multiple of the rows of the date before.
+    pub volume: [f64; 2],
+    /// Largest PSI of the class shares against the date before.
+    pub shares: f64,
+    pub least_rows: u64,
+}
+
+/// What a gate that fails does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnGate {
+    Fail,
+    Warn,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
@@ -239,6 +263,11 @@ impl Pipeline {
         share("student.min_agreement", self.student.min_agreement, 0.0, 1.0)?;
         share("student.max_kl", self.student.max_kl, 0.0, f64::MAX)?;
         share("student.max_training_rows", self.student.max_training_rows as f64, 100.0, 1e9)?;
+        let [low, high] = self.gates.volume;
+        if !(0.0 <= low && low <= high) {
+            return bad("gates.volume", &format!("[{low}, {high}]"), "a least and a greatest multiple are needed, [LEAST, MOST]");
+        }
+        share("gates.shares", self.gates.shares, 0.0, f64::MAX)?;
         for key in &self.output.partition_by {
             if !["class", "decision"].contains(&key.as_str()) {
                 return bad("output.partition_by", key, "the table can be partitioned by \"class\" and \"decision\"");
@@ -467,6 +496,9 @@ mod tests {
             ("student.seed=-1", "key: student.seed"),
             ("student.family=\"oak\"", "key: student.family"),
             ("student.min_agreement=1.5", "key: student.min_agreement"),
+            ("gates.volume=[2, 1]", "key: gates.volume"),
+            ("gates.shares=-1", "key: gates.shares"),
+            ("gates.rows=\"maybe\"", "key: gates.rows"),
             ("target.class_shares={ maybe = 0.1 }", "value: maybe"),
             ("target.class_shares={ yes = 1.1 }", "key: target.class_shares.yes"),
             ("target.class_shares={ yes = 0.2, no = 0.2 }", "cannot sum to 1"),

@@ -75,7 +75,7 @@ impl Accounts {
             }
             sources.push(source);
         }
-        let first = sources.first().ok_or_else(|| Error::data("no Parquet file").file(place))?;
+        let first = sources.first().ok_or_else(|| Error::data("the directory holds no Parquet file").file(place))?;
         let schema = full_schema(first)?;
         let units = cut_into_units(&sources);
         Ok(Accounts { sources, schema, units, rows, filter: None, dropped: Vec::new() })

@@ -34,9 +34,14 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// Where the run directory of a pipeline and date stands.
+    pub fn place(output: &Path, pipeline: &str, date: &str) -> PathBuf {
+        output.join("_runs").join(pipeline).join(format!("ds={date}"))
+    }
+
     /// Creates the directory and takes its lock; held by another process: 75.
     pub fn open(output: &Path, pipeline: &str, date: &str, key: &str) -> Result<Directory> {
-        let root = output.join("_runs").join(pipeline).join(format!("ds={date}"));
+        let root = Directory::place(output, pipeline, date);
         fs::create_dir_all(&root).map_err(|e| cannot_create(&e, &root))?;
         let path = root.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot_create(&e, &path))?;

@@ -1,5 +1,7 @@
 //! Everything a run reads, opened and checked, and the key that names the run.
 
+use std::path::Path;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -8,6 +10,7 @@ use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::accounts::{Accounts, relative_files};
 use crate::lake::ids;
+use crate::lake::locate::locate;
 use crate::teacher::bundle::Bundle;
 use crate::teacher::encode::{Encoder, Feature, Plan};
 use crate::teacher::{self, Teacher};
@@ -28,10 +31,7 @@ impl Inputs {
     /// Opens the target and loads every teacher; nothing is scored.
     pub fn open(pipeline: &Pipeline) -> Result<Inputs> {
         let place = pipeline.resolve(&pipeline.target.accounts);
-        let mut accounts = Accounts::open(&place)?;
-        if accounts.stored_rows() == 0 {
-            return Err(Error::data("the target has no account").file(&place));
-        }
+        let mut accounts = open_target(&place)?;
         if let Some(filter) = &pipeline.target.filter {
             accounts = accounts.with_filter(filter)?;
         }
@@ -60,6 +60,16 @@ impl Inputs {
     pub fn present(&self) -> Vec<String> {
         self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect()
     }
+}
+
+/// The target's files; without a file or a row the target is empty.
+fn open_target(place: &Path) -> Result<Accounts> {
+    let empty = |what: &str| Err(Error::new(Kind::Empty, what).file(place));
+    if locate(place)?.is_empty() {
+        return empty("the directory holds no Parquet file");
+    }
+    let accounts = Accounts::open(place)?;
+    if accounts.stored_rows() == 0 { empty("the target has no account") } else { Ok(accounts) }
 }
 
 fn refuse_same_names(teachers: &[Teacher]) -> Result<()> {
@@ -106,7 +116,7 @@ struct Identity<'a> {
 /// The run's key: the digest of its identity. Reads every input file once; needs no model to be loaded.
 pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
     let place = pipeline.resolve(&pipeline.target.accounts);
-    let accounts = Accounts::open(&place)?;
+    let accounts = open_target(&place)?;
     let digest_all = |files: Vec<(String, std::path::PathBuf)>| -> Result<Vec<FileDigest>> {
         files.into_par_iter().map(|(name, path)| digest::named(&name, &path)).collect()
     };
