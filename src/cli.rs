@@ -142,10 +142,12 @@ pub fn main() -> u8 {
             return if e.use_stderr() { Kind::Usage.exit_code() } else { 0 };
         }
     };
-    // SAFETY: no other thread has been started yet. polars would write its own lines among ours.
-    unsafe { std::env::remove_var("POLARS_VERBOSE") };
-    // ONNX Runtime reports models and machine to its maker, by way of files below HOME, unless it is told not to before it is loaded
-    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+    // SAFETY: no other thread has been started yet. polars would write its own lines among ours; ONNX Runtime, once loaded, keeps
+    // a database in the home directory and reports from it, whatever its environment is told later.
+    unsafe {
+        std::env::remove_var("POLARS_VERBOSE");
+        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
+    }
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
@@ -268,4 +270,20 @@ fn report(error: &Error, outputs: Option<&Outputs>) {
         outputs.failed(&line);
     }
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_line_is_short_however_many_classes_there_are() {
+        let few = json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "out/student"}});
+        assert_eq!(shortened(few.clone()), few);
+        let classes: Map<String, Value> = (0..1000).map(|i| (format!("class-{i}"), json!(i))).collect();
+        let many = shortened(json!({"status": "published", "classes": classes, "tables": {"student": "out/student"}}));
+        assert_eq!(many, json!({"status": "published", "classes": null, "tables": {"student": "out/student"}}));
+        let long = shortened(json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "x".repeat(5000)}}));
+        assert!(long.to_string().len() < LONGEST_LINE, "{long}");
+    }
 }

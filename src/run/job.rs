@@ -169,6 +169,9 @@ fn work(job: &Job, log: &Log, attempt: &mut Attempt) -> Result<Outcome> {
     refuse_conflict(job, before.as_ref(), &key)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
     let inputs = if done.iter().all(|d| *d) { None } else { Some(Inputs::open(pipeline)?) };
+    if inputs.is_none() {
+        attempt.metrics.stages.extend(Stage::ALL.map(|s| StageTime { stage: s.name(), seconds: 0.0, resumed: true }));
+    }
     if let Some(inputs) = &inputs {
         let run = Run { pipeline, date, key: &key, directory, log, inputs };
         attempt.metrics.rows.stored = Some(inputs.accounts.stored_rows());
@@ -229,7 +232,6 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<Sta
                     .with("stage", stage.name())
                     .hint("run the stages in their order"));
             }
-            cancel::check()?;
             let clock = std::time::Instant::now();
             run.log.enter(stage.name(), (place % stages, stages));
             run_stage(run, stage).map_err(|e| e.with("stage", stage.name()))?;
@@ -250,7 +252,7 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<Sta
 /// A stage that holds too much holds less on one thread, where fewer units are in work at a time; its output is the same.
 fn run_stage(run: &Run, stage: Stage) -> Result<()> {
     run.directory.start(stage.name())?;
-    match stage.work(run) {
+    match cancel::check().and_then(|()| stage.work(run)) {
         Err(e) if e.kind() == Kind::Memory && rayon::current_num_threads() > 1 => {
             run.log.warn(
                 stage.name(),

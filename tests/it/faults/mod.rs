@@ -1,5 +1,6 @@
 //! The faults that a scheduled job must survive, by the letters and numbers of the project's fault catalogue:
-//! [`crash`] (A, B: killed, damaged or contended runs), [`inputs`] (C), [`values`] and [`ids`] (D), [`bundles`] (E), [`command_line`] (F, G).
+//! [`crash`] (A, B: killed, damaged or contended runs), [`inputs`] (C), [`values`] and [`ids`] (D), [`bundles`] (E), [`command_line`] (F, G),
+//! [`orchestrator`] (D63, F78 to F84, G86).
 //!
 //! Whatever the fault, [`Faults`] asserts the same of the run: the exit code and one JSON error line that names what is wrong; nothing on stdout;
 //! what was published before untouched, and nothing written elsewhere; no panic, no secret, no more memory than the limit of
@@ -17,11 +18,10 @@
 //! | D48, D59 | impossible by type; the soft labels are checked before they are written (exit 70) |
 //! | D54 | the target's own columns are the features: an account without any is all null, see D49 |
 //! | D60 | stands in `job.rs`, with the other things that must not matter |
-//! | D63 | no volume gate yet |
 //! | E68 (hard link, `CON`) | a hard link is the file itself, and `CON` is a name like any other here |
 //! | E74 | takes a stop between the digest and the load |
-//! | F78, F81, F83 | there is no `--xcom`, no skip flag and no lineage file yet |
-//! | G85, G86, G88 | `make bench` measures memory on a million accounts; there is no `--max-memory`; G87 is among F82 |
+//! | G85, G87 | `make bench` measures memory on a million accounts; G87 is among F82 |
+//! | G88 (a stall of 30 s) | there is no timeout anywhere; that a long stage says how far it is stands in [`orchestrator`] |
 
 mod bundles;
 mod command_line;
@@ -29,6 +29,7 @@ mod crash;
 mod ids;
 mod inputs;
 mod onnx;
+mod orchestrator;
 mod values;
 
 use std::collections::BTreeMap;
