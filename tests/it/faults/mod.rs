@@ -26,8 +26,10 @@
 mod bundles;
 mod command_line;
 mod crash;
+mod gates;
 mod ids;
 mod inputs;
+mod lineage;
 mod onnx;
 mod orchestrator;
 mod values;

@@ -1,4 +1,4 @@
-//! D63, F78 to F84 and G86: what an orchestrator asks for, and what the gates refuse.
+//! F78 to F84, G86 and G88: what an orchestrator asks for. The gates and the lineage stand in files of their own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::{Files, assert_same, discreet, reference};
+use super::lineage::{ends, events};
+use super::{assert_same, discreet, reference};
 use crate::workdir::{CANARY, DATE, PART_0, PART_1, ROWS, Ran, Workdir};
 
-const RUN: &str = "out/_runs/couriers/ds=2026-01-01";
-const NEXT: &str = "2026-01-02";
+/// The run directory of [`DATE`].
+pub const RUN: &str = "out/_runs/couriers/ds=2026-01-01";
 
-fn run_at(work: &Workdir, date: &str, more: &[&str]) -> Ran {
-    work.coldstart(&[&["run", "../pipeline.toml", "--date", date, "--threads", "1"], more].concat())
-}
-
-fn json_file(work: &Workdir, path: &str) -> Value {
+pub fn json_file(work: &Workdir, path: &str) -> Value {
     serde_json::from_slice(&work.bytes(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
@@ -38,104 +35,8 @@ fn parameters(work: &Workdir) -> BTreeMap<String, String> {
 }
 
 /// The accounts of the date after are fewer: `rows` of the target.
-fn fewer(work: &Workdir, rows: usize) {
+pub fn fewer(work: &Workdir, rows: usize) {
     work.write_target(&[work.target().slice(0, rows)], 64);
-}
-
-fn of_date(files: Files, date: &str) -> Files {
-    files.into_iter().filter(|(path, _)| path.contains(date)).collect()
-}
-
-#[test]
-fn d63_a_volume_far_from_the_date_before_publishes_nothing_until_it_is_accepted() {
-    let work = Workdir::new();
-    let gates = ["--set", "gates.least_rows=10"];
-    run_at(&work, DATE, &gates).is("published");
-    let before = work.published();
-    fewer(&work, 30);
-    let ran = run_at(&work, NEXT, &gates);
-    let error = ran.error(65);
-    assert_eq!((&error["gate"], error["hint"].as_str().unwrap().contains("--accept-volume")), (&json!("volume"), true), "{ran}");
-    let seen: Value = serde_json::from_str(error["value"].as_str().unwrap()).unwrap();
-    assert_eq!((&seen["rows"], &seen["rows_before"], &seen["date_before"]), (&json!(30), &json!(ROWS), &json!(DATE)), "{ran}");
-    assert_same(&work.published(), &before, &ran);
-    let metrics = json_file(&work, &format!("{}/metrics.json", RUN.replace(DATE, NEXT)));
-    assert_eq!((&metrics["status"], &metrics["exit"], &metrics["gates"][3]["verdict"]), (&json!("failed"), &json!(65), &json!("failed")));
-
-    let ran = run_at(&work, NEXT, &[&gates[..], &["--accept-volume"]].concat());
-    ran.is("published");
-    assert!(!ran.stderr.contains("\"done\""), "the run goes on where the gate stopped it\n{ran}");
-    assert!(ran.events("publish").contains(&"a gate failed and was overridden".to_string()), "{ran}");
-    let alone = Workdir::new();
-    fewer(&alone, 30);
-    run_at(&alone, NEXT, &[]).is("published");
-    assert_same(&of_date(work.published(), NEXT), &of_date(alone.published(), NEXT), &ran);
-
-    // The gates are not part of the key; a date is compared with the one before it, not with a later one.
-    run_at(&work, NEXT, &["--set", "gates.volume=[0.9, 1.1]"]).is("already_published");
-    run_at(&work, "2025-12-31", &gates).is("published");
-    assert_eq!(run_at(&work, "2026-01-03", &gates).result()["rows"], 30);
-}
-
-#[test]
-fn d63_a_first_date_and_small_ones_are_not_compared() {
-    let work = Workdir::new();
-    work.run(&[]).is("published");
-    let verdicts = |date: &str| -> Vec<Value> {
-        let metrics = json_file(&work, &format!("out/_runs/couriers/ds={date}/metrics.json"));
-        metrics["gates"].as_array().unwrap().iter().map(|g| g["verdict"].clone()).collect()
-    };
-    assert_eq!(verdicts(DATE), ["passed", "passed", "passed", "not_compared", "not_compared"]);
-    fewer(&work, 12);
-    run_at(&work, NEXT, &[]).is("published");
-    assert_eq!(verdicts(NEXT), ["passed", "passed", "passed", "passed", "not_compared"]);
-}
-
-#[test]
-fn d63_class_shares_far_from_the_date_before_likewise() {
-    let work = Workdir::new();
-    let gates = ["--set", "gates.least_rows=10"];
-    run_at(&work, DATE, &gates).is("published");
-    let before = work.published();
-    let other = [&gates[..], &["--set", "target.class_shares={ fraud = 0.9 }"]].concat();
-    let ran = run_at(&work, NEXT, &other);
-    let error = ran.error(65);
-    assert_eq!((&error["gate"], error["hint"].as_str().unwrap().contains("--accept-shares")), (&json!("shares"), true), "{ran}");
-    assert!(error["value"].as_str().unwrap().contains("psi"), "{ran}");
-    assert_same(&work.published(), &before, &ran);
-    run_at(&work, NEXT, &[&other[..], &["--accept-volume"]].concat()).error(65);
-    run_at(&work, NEXT, &[&other[..], &["--accept-shares"]].concat()).is("published");
-}
-
-#[test]
-fn d63_an_account_that_was_lost_on_the_way_fails_the_gate_of_rows() {
-    let work = Workdir::new();
-    let gates = ["--set", "gates.least_rows=10"];
-    run_at(&work, "2025-12-31", &gates).is("published");
-    fewer(&work, 30);
-    run_at(&work, DATE, &gates).error(65);
-    // all stages are done; a row is taken from the last one's output, behind its record's back
-    let part = work.files(RUN).into_keys().find(|f| f.starts_with("classify/classification/")).unwrap();
-    let path = format!("{RUN}/{part}");
-    work.change(&path, |t| t.slice(1, 29));
-    let record = format!("{RUN}/classify.done");
-    let mut done = json_file(&work, &record);
-    let name = part.strip_prefix("classify/").unwrap();
-    let digest = coldstart::run::digest::file(&work.path(&format!("{RUN}/classify")), name).unwrap();
-    let place = done["outputs"].as_array().unwrap().iter().position(|o| o["path"] == name).unwrap();
-    done["outputs"][place] = serde_json::to_value(digest).unwrap();
-    work.write_text(&record, &done.to_string());
-
-    let accept = [&gates[..], &["--accept-volume"]].concat();
-    let ran = run_at(&work, DATE, &accept);
-    let error = ran.error(65);
-    assert_eq!((&error["gate"], &error["allowed"]), (&json!("rows"), &json!("30")), "{ran}");
-    assert!(of_date(work.published(), DATE).is_empty());
-    // what is broken is refused as often as it is tried; --set gates.rows=warn alone still fails the gate of ids
-    let ran = run_at(&work, DATE, &[&accept[..], &["--set", "gates.rows=warn"]].concat());
-    assert_eq!(ran.error(65)["gate"], "ids", "{ran}");
-    fs::remove_file(work.path(&path)).unwrap();
-    run_at(&work, DATE, &accept).is("published");
 }
 
 #[test]
@@ -285,132 +186,6 @@ fn f81_nothing_to_do_is_0_or_99_as_flagged_and_the_files_are_written() {
     let work = Workdir::new();
     work.change("teachers/bazaar/history.parquet", |t| t.slice(0, 0));
     work.run(&["--skip-if-empty"]).error(65);
-}
-
-/// The events of all attempts, checked one by one against what OpenLineage's specification demands.
-fn events(work: &Workdir) -> Vec<Value> {
-    let text = String::from_utf8(work.bytes(&format!("{RUN}/openlineage.jsonl"))).unwrap();
-    let events: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    for event in &events {
-        let id = event["run"]["runId"].as_str().unwrap();
-        let groups: Vec<usize> = id.split('-').map(str::len).collect();
-        assert!(groups == [8, 4, 4, 4, 12] && id.chars().all(|c| c == '-' || c.is_ascii_hexdigit()), "{id}");
-        assert!(event["eventTime"].as_str().unwrap().ends_with('Z'), "{event}");
-        for (place, keys) in [("", &["producer", "schemaURL"][..]), ("/job", &["namespace", "name"])] {
-            keys.iter().for_each(|key| assert!(event.pointer(place).unwrap()[key].is_string(), "{key}: {event}"));
-        }
-        for dataset in ["inputs", "outputs"].iter().flat_map(|k| event[k].as_array().unwrap()) {
-            assert!(dataset["namespace"] == "file" && dataset["name"].as_str().unwrap().starts_with('/'), "{dataset}");
-        }
-        assert_eq!(event["run"]["facets"]["nominalTime"]["nominalStartTime"], format!("{DATE}T00:00:00Z"));
-    }
-    events
-}
-
-/// The last event of each attempt, in the order of their starts; each has one START and one end.
-fn ends(work: &Workdir) -> Vec<String> {
-    let events = events(work);
-    let of = |kinds: &[&str]| -> Vec<(String, String)> {
-        let name = |e: &Value, key: &str| e.pointer(key).and_then(Value::as_str).unwrap().to_string();
-        let all = events.iter().map(|e| (name(e, "/run/runId"), name(e, "/eventType")));
-        all.filter(|(_, kind)| kinds.contains(&kind.as_str())).collect()
-    };
-    let (starts, ends) = (of(&["START"]), of(&["COMPLETE", "FAIL", "ABORT"]));
-    assert_eq!(starts.len() + ends.len(), events.len());
-    let end = |id: &String| -> String {
-        let found: Vec<&String> = ends.iter().filter(|(e, _)| e == id).map(|(_, kind)| kind).collect();
-        assert_eq!(found.len(), 1, "the attempt {id} has one end: {found:?}");
-        found[0].clone()
-    };
-    let found: Vec<String> = starts.iter().map(|(id, _)| end(id)).collect();
-    assert_eq!(found.len(), ends.len());
-    found
-}
-
-#[test]
-fn f83_every_attempt_has_a_start_and_one_end() {
-    let work = Workdir::new();
-    let parent = "http://airflow/main/dag.task/0192d1a4-5a2e-7c7f-8f3a-0123456789ab";
-    let attempt = |more: &[&str]| {
-        let mut command = work.command(&[&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"], more].concat());
-        command.env("OPENLINEAGE_PARENT_ID", parent).env("OPENLINEAGE_NAMESPACE", "risk");
-        Ran::start(command).finish()
-    };
-    attempt(&["--set", "target.accounts=lake/nowhere"]).error(66);
-    attempt(&["--max-memory", "2M"]).error(75);
-    // killed: no handler runs, and the next attempt says how it ended
-    let command = work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
-    let ran = Ran::halted_at(command, ("score", "done"), |process| kill_process(process, Signal::KILL).unwrap());
-    assert_eq!(ran.code, None, "{ran}");
-    let ran = attempt(&[]);
-    ran.is("published");
-    discreet(&ran, &work);
-    attempt(&[]).is("already_published");
-    attempt(&["--set", "student.seed=9"]).error(65);
-    assert_eq!(ends(&work), ["FAIL", "FAIL", "ABORT", "COMPLETE", "COMPLETE", "FAIL"]);
-
-    let events = events(&work);
-    let last = |kind: &str| events.iter().rev().find(|e| e["eventType"] == kind).unwrap();
-    let complete = last("COMPLETE");
-    assert_eq!(complete["run"]["facets"]["parent"]["job"], json!({"namespace": "http://airflow/main", "name": "dag.task"}));
-    assert_eq!((&complete["job"]["namespace"], &complete["job"]["name"]), (&json!("risk"), &json!("couriers")));
-    let table = complete["outputs"].as_array().unwrap().iter().find(|o| o["name"].as_str().unwrap().ends_with("/classification")).unwrap();
-    assert_eq!(table["outputFacets"]["outputStatistics"]["rowCount"], ROWS);
-    let fields: Vec<&str> = table["facets"]["schema"]["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
-    assert!(["account_id", "class", "p_fraud", "ds"].iter().all(|f| fields.contains(f)), "{fields:?}");
-    assert!(last("FAIL")["run"]["facets"]["errorMessage"]["message"].as_str().unwrap().contains("--replace"));
-    assert!(complete["inputs"].as_array().unwrap().len() == 4);
-}
-
-#[test]
-fn f83_a_lost_race_for_the_lock_is_an_attempt_of_its_own() {
-    let work = Workdir::new();
-    let command = work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
-    let ran = Ran::halted_at(command, ("profile", "done"), |_| drop(work.run(&[]).error(75)));
-    ran.is("published");
-    let mut found = ends(&work);
-    found.sort();
-    assert_eq!(found, ["COMPLETE", "FAIL"], "{ran}");
-}
-
-#[test]
-fn f83_events_that_cannot_be_written_are_a_warning() {
-    let sinks: [&dyn Fn(&Workdir); 3] = [
-        &|w| fs::create_dir_all(w.path(&format!("{RUN}/openlineage.jsonl"))).unwrap(),
-        &|w| {
-            fs::create_dir_all(w.path(RUN)).unwrap();
-            assert!(Command::new("mkfifo").arg(w.path(&format!("{RUN}/openlineage.jsonl"))).status().unwrap().success());
-        },
-        &|w| {
-            fs::create_dir_all(w.path(RUN)).unwrap();
-            std::os::unix::fs::symlink("/dev/full", w.path(&format!("{RUN}/openlineage.jsonl"))).unwrap();
-        },
-    ];
-    for refuse in sinks {
-        let work = Workdir::new();
-        refuse(&work);
-        let ran = work.run(&[]);
-        assert_eq!(ran.result()["status"], "published");
-        assert_eq!(ran.events("lineage").len(), 2, "{ran}");
-        discreet(&ran, &work);
-        assert_same(&work.published(), reference(), &ran);
-    }
-    // metrics are told the same way
-    let work = Workdir::new();
-    fs::create_dir_all(work.path(&format!("{RUN}/metrics.json/taken"))).unwrap();
-    let ran = work.run(&[]);
-    assert_eq!(ran.events("metrics"), ["could not be written"], "{ran}");
-    assert_same(&work.published(), reference(), &ran);
-}
-
-#[test]
-fn f83_an_event_that_a_kill_cut_short_does_not_spoil_the_next() {
-    let work = Workdir::new();
-    work.write_text(&format!("{RUN}/openlineage.jsonl"), "{\"eventType\":\"START\",\"run\":{\"ru");
-    work.run(&[]).is("published");
-    let text = String::from_utf8(work.bytes(&format!("{RUN}/openlineage.jsonl"))).unwrap();
-    let whole: Vec<Value> = text.lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(whole.iter().map(|e| e["eventType"].as_str().unwrap()).collect::<Vec<_>>(), ["START", "COMPLETE"]);
 }
 
 #[test]
