@@ -4,7 +4,6 @@
 //! names has the recorded digest: that something lies there proves nothing.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -119,16 +118,17 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 
 /// Writes bytes beside `path`, synced, and renames them into place.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |beside| fs::write(beside, bytes).map_err(|e| cannot_create(&e, path)))
+}
+
+/// `write` fills a file beside `path`, which is then synced and renamed into place; the directory is synced too.
+pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|e| cannot_create(&e, path))?;
+    write(&beside)?;
+    sync(&beside)?;
+    fs::rename(&beside, path).map_err(|e| cannot_create(&e, path))?;
     sync(folder)
 }
 

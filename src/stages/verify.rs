@@ -64,7 +64,12 @@ impl Count {
 
 fn count_part(path: &Path, pipeline: &Pipeline, probabilities: bool) -> Result<Count> {
     let mut out = Count::default();
-    part::read(path, |batch| {
+    let mut named = vec![pipeline.target.id.clone()];
+    if probabilities {
+        named.extend(pipeline.classes.iter().map(|c| format!("p_{c}")).chain(["reason".to_string()]));
+    }
+    let names: Vec<&str> = named.iter().map(String::as_str).collect();
+    part::read_columns(path, Some(&names), |batch| {
         out.rows += batch.num_rows() as u64;
         for h in ids::hashes(batch.column(0))? {
             out.ids = (out.ids.0.wrapping_add(h), out.ids.1.wrapping_add(h.wrapping_mul(h)));
