@@ -87,7 +87,11 @@ pub fn read_columns(path: &Path, columns: Option<&[&str]>, mut each: impl FnMut(
     let damaged = |e: String| Error::data(format!("damaged: {e}")).file(path);
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(e.to_string()))?;
     let mask = match columns {
-        Some(names) => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
+        // by place: names would be taken for paths, and a class may have a dot in its name
+        Some(names) => {
+            let places = builder.schema().fields().iter().enumerate().filter(|(_, f)| names.contains(&f.name().as_str())).map(|(i, _)| i);
+            ProjectionMask::roots(builder.parquet_schema(), places)
+        }
         None => ProjectionMask::all(),
     };
     let builder = builder.with_projection(mask);

@@ -30,11 +30,11 @@ pub struct Played<'a> {
     pub label: &'a [f64],
 }
 
-/// A point of the table: accounts that `by` keeps, and how wrong they are. Every history counts the same, however many rows it has.
+/// A point of the table: accounts that a threshold of `measure` keeps, and how wrong they are. Every history counts the same, however many rows it has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// `confidence`, `expected_cost`, `support`, `disagreement`, or `configured`: the rule of the pipeline as a whole.
-    pub by: &'static str,
+    pub measure: &'static str,
     /// The least (of expected cost and disagreement the greatest) value that is kept.
     pub threshold: Option<f64>,
     /// Share of the accounts that are kept.
@@ -75,13 +75,13 @@ pub fn table(played: &[Played], rule: &Rule, classes: usize) -> Vec<Point> {
         ("disagreement", -1.0, |r| -r.evidence.disagreement),
     ];
     let mut points = Vec::new();
-    for (by, sign, measure) in all {
+    for (name, sign, of) in all {
         let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by(|a, b| measure(&rows[*b]).total_cmp(&measure(&rows[*a])).then(a.cmp(b)));
+        order.sort_by(|a, b| of(&rows[*b]).total_cmp(&of(&rows[*a])).then(a.cmp(b)));
         for coverage in COVERAGE {
-            let least = measure(&rows[order[last_kept(&rows, &order, coverage)]]);
-            let kept = |r: &Row| measure(r) >= least;
-            points.push(point(by, Some(sign * least), &rows, kept, played, rule, classes));
+            let least = of(&rows[order[last_kept(&rows, &order, coverage)]]);
+            let kept = |r: &Row| of(r) >= least;
+            points.push(point(name, Some(sign * least), &rows, kept, played, rule, classes));
         }
     }
     points.push(point("configured", None, &rows, |r| rule.decide(r.p, r.evidence).1.is_none(), played, rule, classes));
@@ -113,7 +113,7 @@ fn last_kept(rows: &[Row], order: &[usize], coverage: f64) -> usize {
 }
 
 fn point(
-    by: &'static str,
+    measure: &'static str,
     threshold: Option<f64>,
     rows: &[Row],
     kept: impl Fn(&Row) -> bool,
@@ -137,7 +137,7 @@ fn point(
     let left_out = if coverage < 1.0 - 1e-9 { rule.abstain_cost.map(|c| c * (1.0 - coverage)) } else { Some(0.0) };
     let worst = each.iter().zip(played).filter(|(e, _)| e.0 > 0.0).map(|(e, p)| (p.history, e.1 / e.0));
     let worst = worst.reduce(|a, b| if b.1 > a.1 { b } else { a }).map(|(name, rate)| (name.to_string(), rate));
-    Point { by, threshold, coverage, error_rate: some(wrong), log_loss: some(loss), cost: left_out.map(|c| c + paid), worst }
+    Point { measure, threshold, coverage, error_rate: some(wrong), log_loss: some(loss), cost: left_out.map(|c| c + paid), worst }
 }
 
 #[cfg(test)]
@@ -157,14 +157,16 @@ mod tests {
         let (b, of_b) = judged(&[1, 0], &[0.3, 0.05], &[0.3, 0.0]);
         let played = [Played { history: "a", judged: &a, label: &of_a }, Played { history: "b", judged: &b, label: &of_b }];
         let points = table(&played, &Rule { max_disagreement: Some(0.25), abstain_cost: Some(0.3), ..Rule::default() }, 2);
-        let find = |by: &str, coverage: f64| points.iter().find(|p| p.by == by && (p.coverage - coverage).abs() < 1e-9).expect("a point");
+        let find = |measure: &str, coverage: f64| {
+            points.iter().find(|p| p.measure == measure && (p.coverage - coverage).abs() < 1e-9).expect("a point")
+        };
         let all = find("confidence", 1.0);
         assert_eq!((all.error_rate, all.cost), (Some(0.125 + 0.25), Some(0.375)));
         assert_eq!(all.worst, Some(("b".to_string(), 0.5)));
         // the four most certain rows of five eighths of the weight are right
         assert_eq!(find("confidence", 0.625).error_rate, Some(0.0));
         let rule = points.last().expect("the rule");
-        assert_eq!((rule.by, rule.coverage, rule.error_rate), ("configured", 0.625, Some(0.0)));
+        assert_eq!((rule.measure, rule.coverage, rule.error_rate), ("configured", 0.625, Some(0.0)));
         assert!((rule.cost.expect("a cost") - 0.3 * 0.375).abs() < 1e-12);
         assert!(table(&[], &Rule::default(), 2).is_empty());
     }

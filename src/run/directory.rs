@@ -16,7 +16,8 @@ use crate::lake::store::Store;
 
 /// Version of the records; a newer one is refused.
 const FORMAT: u32 = 1;
-const PUBLISHED: &str = "published.json";
+pub const PUBLISHED: &str = "published.json";
+const RUNS: &str = "_runs";
 const STAGING: &str = "publish";
 
 /// What a finished stage left behind.
@@ -39,12 +40,17 @@ pub struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
+    /// Where the run directory of a pipeline and date stands.
+    pub fn place(output: &Path, pipeline: &str, date: &str) -> PathBuf {
+        output.join(RUNS).join(pipeline).join(format!("ds={date}"))
+    }
+
     /// Creates the directory and takes the lock of its output and date, whatever the pipeline; held by another process: 75.
     pub fn open(store: &'a dyn Store, output: &Path, pipeline: &str, date: &str, key: &str) -> Result<Directory<'a>> {
-        let runs = output.join("_runs");
+        let runs = output.join(RUNS);
         create_dir(store, &runs)?;
         let lock = lock(&runs.join(format!("ds={date}.lock")))?;
-        Directory::at(store, runs.join(pipeline).join(format!("ds={date}")), key, Some(lock))
+        Directory::at(store, Directory::place(output, pipeline, date), key, Some(lock))
     }
 
     /// Creates the directory and removes what a killed run left there half-made.
@@ -149,20 +155,22 @@ pub fn write_json<T: Serialize>(store: &dyn Store, path: &Path, value: &T) -> Re
     write_atomic(store, path, text.as_bytes())
 }
 
-/// Writes bytes beside `path`, synced, and renames them into place; the directory is synced too.
+/// Writes bytes beside `path`, synced, and renames them into place.
 pub fn write_atomic(store: &dyn Store, path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(store, path, |beside| {
+        let written = store.create(beside).and_then(|mut file| file.write_all(bytes));
+        written.map_err(|e| cannot_create(&e, path))
+    })
+}
+
+/// `write` fills a file beside `path`, which is then synced and renamed into place; the directory is synced too.
+pub fn replace(store: &dyn Store, path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = above(path).join(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || -> io::Result<()> {
-        store.create(&beside)?.write_all(bytes)?;
-        store.sync(&beside)?;
-        // The answer to a rename can be lost on its way: what counts is what stands there.
-        store.rename(&beside, path).or_else(|e| match read(store, path) {
-            Ok(found) if found == bytes && !store.exists(&beside) => Ok(()),
-            _ => Err(e),
-        })
-    };
-    write().map_err(|e| cannot_create(&e, path)).inspect_err(|_| drop(store.remove(&beside)))?;
+    // The answer to a rename can be lost on its way: what counts is what stands there.
+    let rename = || store.rename(&beside, path).or_else(|e| if store.exists(&beside) { Err(e) } else { Ok(()) });
+    let put = write(&beside).and_then(|()| sync(store, &beside)).and_then(|()| rename().map_err(|e| cannot_create(&e, path)));
+    put.inspect_err(|_| drop(store.remove(&beside)))?;
     sync(store, above(path))
 }
 

@@ -5,14 +5,20 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::cancel::{self, Commit};
 use super::directory::{Directory, read_json};
 use super::events::Log;
-use super::inputs::{Identity, Inputs};
+use super::identity::Identity;
+use super::inputs::Inputs;
+use super::lineage::Lineage;
+use super::memory;
+use super::metrics::{Metrics, StageTime};
+use super::published::{self, Published};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::publish::{self, Table};
 use crate::lake::store::Store;
-use crate::stages;
+use crate::stages::{self, gates};
 
 /// The stages in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -86,12 +92,16 @@ pub struct Job {
     pub replace: bool,
     /// One stage only, or all.
     pub only: Option<Stage>,
+    /// A target without an account is a success of which nothing came.
+    pub skip_if_empty: bool,
+    /// Gates that may fail.
+    pub accepted: gates::Accepted,
 }
 
 /// What came of it; the result line on stdout.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// `published`, `already_published` or `stage_done`.
+    /// `published`, `already_published`, `stage_done` or `empty`.
     pub status: String,
     pub pipeline: String,
     pub date: String,
@@ -111,54 +121,82 @@ pub struct Outcome {
     pub warnings: usize,
 }
 
-/// What was published, in the run directory.
-#[derive(Serialize, Deserialize)]
-struct Published {
-    key: String,
-    rows: u64,
-    classes: BTreeMap<String, u64>,
-    #[serde(default)]
-    abstained: BTreeMap<String, u64>,
-    tables: Vec<Table>,
+/// What an attempt leaves for those who watch, and the lock under which it does: that is dropped last.
+struct Attempt<'a> {
+    lineage: Lineage<'a>,
+    metrics: Metrics,
+    directory: Option<Directory<'a>>,
+    published: Option<Published>,
 }
 
 /// Runs the job to its end, resuming what an earlier try under the same key finished.
 pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
     let Job { pipeline, date, .. } = job;
+    let name = job.only.map_or(pipeline.name.clone(), |stage| format!("{}.{}", pipeline.name, stage.name()));
+    let lineage = Lineage::new(log, pipeline, date, &name, &Directory::place(&pipeline.output_path(), &pipeline.name, date));
+    let metrics = Metrics { run_id: lineage.run_id().to_string(), ..Metrics::default() };
+    let mut attempt = Attempt { lineage, metrics, directory: None, published: None };
+    let mut result = work(job, log, store, &mut attempt);
+    if job.skip_if_empty && result.as_ref().is_err_and(|e| e.kind() == Kind::Empty) {
+        result = Ok(outcome(job, "empty", &Published::default(), log));
+    }
+    let status = result.as_ref().map_or("failed", |o| o.status.as_str());
+    if let Some(directory) = &attempt.directory
+        && ["published", "stage_done", "failed"].contains(&status)
+    {
+        attempt.metrics.write(directory, status, result.as_ref().err(), log);
+    }
+    attempt.lineage.end(result.as_ref().err(), attempt.published.as_ref());
+    result
+}
+
+fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a>) -> Result<Outcome> {
+    let Job { pipeline, date, .. } = job;
     let output = pipeline.output_path();
     TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))?;
     let identity = Identity::of(pipeline, date)?;
     let key = &identity.key;
-    let directory = Directory::open(store, &output, &pipeline.name, date, key)?;
+    attempt.metrics.key = key.clone();
+    let directory = &*attempt.directory.insert(Directory::open(store, &output, &pipeline.name, date, key)?);
+    attempt.lineage.start();
     let before: Option<Published> = directory.published()?;
     if let Some(published) = &before
         && published.key == *key
         && published.tables.iter().all(|t| publish::stands(store, &publish::partition(&output, &t.name, date), &t.files))
     {
         log.info("publish", "already published", json!({"key": key}));
-        clear(&directory, log);
-        return Ok(outcome(job, "already_published", published, log));
+        clear(directory, log);
+        let outcome = outcome(job, "already_published", published, log);
+        attempt.published = before;
+        return Ok(outcome);
     }
     refuse_conflict(job, before.as_ref(), key, store)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
     let inputs = if done.iter().all(|d| *d) { None } else { Some(identity.unchanged(Inputs::open(pipeline))?) };
+    if inputs.is_none() {
+        attempt.metrics.stages.extend(Stage::ALL.map(|s| StageTime { stage: s.name(), seconds: 0.0, resumed: true }));
+    }
     if let Some(inputs) = &inputs {
-        let run = Run { pipeline, date, key, directory: &directory, log, inputs, identity: &identity };
+        let run = Run { pipeline, date, key, directory, log, inputs, identity: &identity };
+        attempt.metrics.rows.stored = Some(inputs.accounts.stored_rows());
         for column in &inputs.ignored {
             log.warn("profile", "a label column of the target is ignored", json!({"column": column}));
         }
-        run_stages(&run, job.only, &done)?;
+        run_stages(&run, job.only, &done, &mut attempt.metrics.stages)?;
     }
     if job.only.is_some_and(|s| s != Stage::Classify) {
-        let nothing = Published { key: key.clone(), rows: 0, classes: BTreeMap::new(), abstained: BTreeMap::new(), tables: Vec::new() };
+        let nothing = Published { key: key.clone(), ..Published::default() };
         return Ok(outcome(job, "stage_done", &nothing, log));
     }
+    attempt.metrics.collect(directory);
     // what stands there is this pipeline's own, or may be replaced, or carries this run's id
     let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
-    let published = publish_all(job, key, mark, &directory, log)?;
+    let published = publish_all(job, key, mark, directory, log, &mut attempt.metrics)?;
     directory.record(&published)?;
-    clear(&directory, log);
-    Ok(outcome(job, "published", &published, log))
+    clear(directory, log);
+    let outcome = outcome(job, "published", &published, log);
+    attempt.published = Some(published);
+    Ok(outcome)
 }
 
 /// The run is complete: what it leaves behind is no failure, and the next one tries again.
@@ -190,13 +228,15 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn
     Ok(())
 }
 
-fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
+fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<StageTime>) -> Result<()> {
     let mut valid = true;
-    for (stage, done) in Stage::ALL.into_iter().zip(done) {
+    let stages = if only.is_some() { 1 } else { Stage::ALL.len() };
+    for (place, (stage, done)) in Stage::ALL.into_iter().zip(done).enumerate() {
         let wanted = only.is_none_or(|s| s == stage);
         if valid && *done {
             if wanted {
                 run.log.info(stage.name(), "already done", json!({}));
+                times.push(StageTime { stage: stage.name(), seconds: 0.0, resumed: true });
             }
         } else if wanted {
             if !valid {
@@ -204,10 +244,11 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
                     .with("stage", stage.name())
                     .hint("run the stages in their order"));
             }
-            super::cancel::check()?;
             let clock = std::time::Instant::now();
-            run.directory.finish(stage.name(), || run.identity.unchanged(stage.work(run)))?;
-            give_back_memory();
+            run.log.enter(stage.name(), (place % stages, stages));
+            run_stage(run, stage).map_err(|e| e.with("stage", stage.name()))?;
+            memory::give_back();
+            times.push(StageTime { stage: stage.name(), seconds: clock.elapsed().as_secs_f64(), resumed: false });
             run.log.info(stage.name(), "done", json!({"ms": clock.elapsed().as_millis() as u64}));
         } else {
             valid = false;
@@ -216,22 +257,39 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
             break;
         }
     }
+    run.log.enter("publish", (stages, stages));
     Ok(())
 }
 
-/// Returns what a stage freed to the operating system, so that stages do not add up to the peak.
-fn give_back_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim takes no pointer and may be called at any time, from any thread.
-    unsafe {
-        libc::malloc_trim(0);
+/// A stage that holds too much holds less on one thread, where fewer units are in work at a time; its output is the same.
+fn run_stage(run: &Run, stage: Stage) -> Result<()> {
+    let work = || run.directory.finish(stage.name(), || run.identity.unchanged(cancel::check().and_then(|()| stage.work(run))));
+    match work() {
+        Err(e) if e.kind() == Kind::Memory && rayon::current_num_threads() > 1 => {
+            run.log.warn(
+                stage.name(),
+                "over --max-memory, tried again on one thread",
+                json!({"needed": e.context().first().map(|c| &c.1)}),
+            );
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            pool.map_err(|e| Error::new(Kind::TryAgain, format!("cannot start a thread: {e}")))?.install(work)
+        }
+        other => other,
     }
 }
 
-fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, log: &Log) -> Result<Published> {
+fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, log: &Log, metrics: &mut Metrics) -> Result<Published> {
     let output = job.pipeline.output_path();
     let summary: stages::classify::Summary = read_json(directory.store, &directory.stage("classify").join("summary.json"))?;
-    stages::verify(&job.pipeline, directory, summary.rows)?;
+    let counts = stages::verify::verify(&job.pipeline, directory)?;
+    let previous = published::previous(directory.store, &output, &job.pipeline.name, &job.date)?;
+    metrics.count(&counts);
+    metrics.classes = summary.classes.clone();
+    let profile: stages::profile::Profile = read_json(directory.store, &directory.stage("profile").join("profile.json"))?;
+    metrics.gates = gates::judge(&job.pipeline.gates, (profile.rows, &summary.classes), &counts, previous.as_ref(), job.accepted);
+    gates::refuse(&metrics.gates, log)?;
+    cancel::check()?;
+    let _commit = Commit::begin();
     let mut tables = Vec::new();
     for (table, stage) in TABLES {
         let source = directory.stage(stage.name()).join(table);

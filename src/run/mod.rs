@@ -6,5 +6,12 @@ pub mod directory;
 pub mod events;
 #[cfg(test)]
 mod faults;
+pub mod identity;
 pub mod inputs;
 pub mod job;
+pub mod lineage;
+pub mod memory;
+pub mod metrics;
+pub mod outputs;
+pub mod published;
+pub mod watch;

@@ -11,12 +11,12 @@ use super::base_rate::read_labels;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::part::{self, Part, Use};
-use crate::lake::store::{Real, Store};
+use crate::lake::store::Real;
 use crate::lake::{ids, publish};
 use crate::relevance::advice::{Candidate, draw};
 use crate::relevance::base_rate::LEAST_LABELS;
 use crate::relevance::simplex::hash;
-use crate::run::directory::{cannot_create, sync};
+use crate::run::directory::replace;
 use crate::run::events::Log;
 
 /// Draws a batch of `most` accounts from the soft labels published for a date and writes it: the id, `p_<class>`, `disagreement`, and `chance`, at which
@@ -42,9 +42,13 @@ pub fn advise(pipeline: &Pipeline, date: &str, most: usize, seed: u64, out: &Pat
     }
     let start = hash(&seed.to_le_bytes()) as f64 / 2f64.powi(64);
     let drawn = draw(&candidates, most, start);
-    let wanted: Vec<((usize, u32), f64)> = drawn.iter().map(|(i, chance)| (places[*i], *chance)).collect();
+    let wanted: Vec<(Row, f64)> = drawn.iter().map(|(i, chance)| (places[*i], *chance)).collect();
     let batch = collect(pipeline, &files, &wanted)?;
-    write(&batch, out)?;
+    replace(&Real, out, |beside| {
+        let mut part = Part::create(&Real, beside, &batch.schema(), Use::Published)?;
+        part.write(&batch)?;
+        part.finish()
+    })?;
     let expected: serde_json::Map<String, Value> = pipeline
         .classes
         .iter()
@@ -62,16 +66,21 @@ pub fn advise(pipeline: &Pipeline, date: &str, most: usize, seed: u64, out: &Pat
     }))
 }
 
+/// A row of the published soft labels: its file and its place there.
+type Row = (usize, u32);
+
 /// Every account that is not labelled yet, with its file and its row in it.
-fn candidates(pipeline: &Pipeline, files: &[PathBuf], seed: u64) -> Result<(Vec<Candidate>, Vec<(usize, u32)>)> {
+fn candidates(pipeline: &Pipeline, files: &[PathBuf], seed: u64) -> Result<(Vec<Candidate>, Vec<Row>)> {
     let labelled = match &pipeline.target.labels {
         Some(file) => read_labels(pipeline, &pipeline.resolve(file))?,
         None => hashbrown::HashMap::new(),
     };
+    let named: Vec<String> = [pipeline.target.id.clone()].into_iter().chain(pipeline.classes.iter().map(|c| format!("p_{c}"))).collect();
+    let names: Vec<&str> = named.iter().map(String::as_str).collect();
     let (mut candidates, mut places) = (Vec::new(), Vec::new());
     for (f, file) in files.iter().enumerate() {
         let mut row = 0u32;
-        part::read(file, |batch| {
+        part::read_columns(file, Some(&names), |batch| {
             let id = batch.column_by_name(&pipeline.target.id);
             let id = id.ok_or_else(|| Error::data("the id column is missing").file(file).column(&pipeline.target.id))?;
             let (text, hashes) = (ids::as_text(id)?, ids::hashes(id)?);
@@ -102,7 +111,7 @@ fn probabilities<'a>(pipeline: &Pipeline, batch: &'a RecordBatch, file: &Path) -
 }
 
 /// The rows drawn, in the order in which they were drawn.
-fn collect(pipeline: &Pipeline, files: &[PathBuf], wanted: &[((usize, u32), f64)]) -> Result<RecordBatch> {
+fn collect(pipeline: &Pipeline, files: &[PathBuf], wanted: &[(Row, f64)]) -> Result<RecordBatch> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by_key(|i| wanted[*i].0);
     let mut parts = Vec::new();
@@ -135,17 +144,4 @@ fn collect(pipeline: &Pipeline, files: &[PathBuf], wanted: &[((usize, u32), f64)
     fields.push(part::float_field("chance"));
     columns.push(part::float_array(wanted.iter().map(|w| w.1).collect()));
     part::batch(&part::schema(fields), columns)
-}
-
-/// Writes the file beside its place and renames it there.
-fn write(batch: &RecordBatch, out: &Path) -> Result<()> {
-    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let mut part = Part::create(&Real, &beside, &batch.schema(), Use::Published)?;
-    part.write(batch)?;
-    part.finish()?;
-    sync(&Real, &beside)?;
-    Real.rename(&beside, out).map_err(|e| cannot_create(&e, out))?;
-    sync(&Real, folder)
 }

@@ -16,6 +16,7 @@ mod domain;
 pub mod evaluate;
 pub mod fit;
 pub mod fuse;
+pub mod gates;
 pub mod histories;
 pub mod profile;
 pub mod relevance;
@@ -23,9 +24,7 @@ mod risk;
 pub mod score;
 pub mod sketch_file;
 mod student_bundle;
-mod verify;
-
-pub use verify::verify;
+pub mod verify;
 
 /// Name of the file of unit or part `index`; for published files with the run's id.
 pub fn part_name(index: usize, run: Option<&str>) -> String {

@@ -3,6 +3,8 @@
 //! In: the accounts (one pass) and the histories. Out: `profile.json` with counts on common bins, from which relevance follows;
 //! the levels of each category that the student will know; the rows that are left out as duplicates.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,7 +12,7 @@ use serde_json::json;
 use super::histories;
 use super::sketch_file;
 use crate::config::{Dedupe, NonFinite};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::lake::accounts::{Accounts, Unit};
 use crate::lake::column::{self, Column, Kind, NULL};
 use crate::lake::ids;
@@ -39,6 +41,8 @@ pub struct Profile {
     pub student: Vec<StudentFeature>,
     /// Share of nulls in the target, for each profiled feature.
     pub null_share: Vec<f64>,
+    /// Values of the target that were read as null since they are not finite, for each feature that has any.
+    pub non_finite: BTreeMap<String, column::NonFinite>,
 }
 
 /// A feature as the student takes it; `levels` are a category's, most frequent first.
@@ -105,7 +109,9 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
     let target = target?;
     let rows = target.rows;
     if rows == 0 {
-        return Err(Error::data("no account of the target is left to classify").file(accounts.place()).hint("look at target.where"));
+        return Err(Error::new(error::Kind::Empty, "no account of the target is left to classify")
+            .file(accounts.place())
+            .hint("look at target.where"));
     }
     let (sources, histories): (Vec<usize>, Vec<Vec<Option<Summary>>>) =
         theirs?.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip();
@@ -118,6 +124,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
         wasserstein: Vec::new(),
         student,
         null_share: Vec::new(),
+        non_finite: target.not_finite(&inputs.features).map(|(f, odd)| (f.name.clone(), odd)).collect(),
     };
     for (j, feature) in inputs.features.iter().enumerate() {
         let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
@@ -210,6 +217,10 @@ impl Seen {
         Seen { rows: 0, sketches, odd: vec![column::NonFinite::default(); features.len()] }
     }
 
+    fn not_finite<'a>(&'a self, features: &'a [Feature]) -> impl Iterator<Item = (&'a Feature, column::NonFinite)> {
+        features.iter().zip(self.odd.iter().copied()).filter(|(_, odd)| odd.nan + odd.infinite > 0)
+    }
+
     fn merge(mut self, other: Seen) -> Seen {
         self.rows += other.rows;
         self.sketches.iter_mut().zip(&other.sketches).for_each(|(a, b)| a.merge(b));
@@ -241,7 +252,7 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
     let run_length = accounts.units().len().div_ceil(2 * rayon::current_num_threads());
     let seen = accounts.units().par_iter().with_min_len(run_length).try_fold(empty, one).try_reduce(empty, |a, b| Ok(a.merge(b)))?;
     bar.finish_and_clear();
-    for (feature, odd) in features.iter().zip(&seen.odd).filter(|(_, odd)| odd.nan + odd.infinite > 0) {
+    for (feature, odd) in seen.not_finite(features) {
         let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
         match run.pipeline.target.non_finite {
             NonFinite::AsNull => run.log.warn("profile", "not finite, read as null", json!({"column": feature.name, "found": counts})),

@@ -33,7 +33,7 @@ pub fn write(run: &Run, calculator: &Calculator, folder: &Path) -> Result<()> {
     let float = |name: &str| Field::new(name, DataType::Float64, true);
     let text = |name: &str, null: bool| Field::new(name, DataType::Utf8, null);
     let schema = part::schema(vec![
-        text("by", false),
+        text("measure", false),
         float("threshold"),
         part::float_field("coverage"),
         float("error_rate"),
@@ -46,7 +46,7 @@ pub fn write(run: &Run, calculator: &Calculator, folder: &Path) -> Result<()> {
     let batch = part::batch(
         &schema,
         vec![
-            Arc::new(StringArray::from_iter_values(points.iter().map(|p| p.by))),
+            Arc::new(StringArray::from_iter_values(points.iter().map(|p| p.measure))),
             floats(|p| p.threshold),
             part::float_array(points.iter().map(|p| p.coverage).collect()),
             floats(|p| p.error_rate),

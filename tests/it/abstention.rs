@@ -93,9 +93,9 @@ fn the_histories_say_what_abstaining_is_worth() {
     let work = Workdir::new();
     work.run(&["--set", "fuse.abstain.cost=0.2"]).is("published");
     let risk = work.published_table("risk_coverage");
-    let (by, coverage) = (texts(&risk, "by"), floats(&risk, "coverage"));
+    let (measure, coverage) = (texts(&risk, "measure"), floats(&risk, "coverage"));
     let (error, cost) = (floats(&risk, "error_rate"), floats(&risk, "cost"));
-    let of = |name: &str| (0..by.len()).filter(|i| by[*i].as_deref() == Some(name)).collect::<Vec<_>>();
+    let of = |name: &str| (0..measure.len()).filter(|i| measure[*i].as_deref() == Some(name)).collect::<Vec<_>>();
     for name in ["confidence", "expected_cost", "support", "disagreement"] {
         let rows = of(name);
         assert!((coverage[rows[0]] - 1.0).abs() < 1e-9, "{name} starts with every account");

@@ -125,7 +125,7 @@ impl Search<'_> {
     /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
     pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
         fill(out, self.binned, rows);
-        best(side_by_side(out.chunks_mut(LANES * BINS).enumerate().collect(), |(g, chunk)| self.best_of_group(g, chunk, total)))
+        best(out.par_chunks(LANES * BINS).enumerate().map(|(g, chunk)| self.best_of_group(g, chunk, total)).collect())
     }
 
     /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills `small` with the child's, leaves
@@ -138,11 +138,12 @@ impl Search<'_> {
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
         fill(small, self.binned, rows);
-        let groups = small.chunks(LANES * BINS).zip(large.chunks_mut(LANES * BINS)).enumerate().collect();
-        let found = side_by_side(groups, |(g, (small, large))| {
+        let of = |(g, (small, large)): (usize, (&[Sum], &mut [Sum]))| {
             large.iter_mut().zip(small).for_each(|(l, s)| *l = *l - *s);
             (self.best_of_group(g, small, totals.0), self.best_of_group(g, large, totals.1))
-        });
+        };
+        let groups = small.par_chunks(LANES * BINS).zip(large.par_chunks_mut(LANES * BINS)).enumerate();
+        let found: Vec<(Option<Found>, Option<Found>)> = groups.map(of).collect();
         let (a, b) = found.into_iter().unzip();
         (best(a), best(b))
     }
@@ -157,12 +158,7 @@ impl Search<'_> {
     }
 }
 
-/// The results of all groups in their order, on all threads.
-fn side_by_side<T: Send, R: Send>(groups: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    groups.into_par_iter().map(work).collect()
-}
-
-/// Fewer rows than this a thread would wait longer for each other than they are worked on.
+/// On fewer rows than this for each, threads wait for each other longer than they work.
 const LEAST_ROWS: usize = 1 << 12;
 /// Rows that every group of features sees before the next rows come: their bins stay in the second-level cache. No power of two: the groups'
 /// bins would fall on the same lines of the first level and drive each other out.

@@ -83,17 +83,15 @@ fn trees(node: &Attributes, wide: bool) -> Result<Option<(Nodes, Sums)>> {
     const AVERAGE: i64 = 0;
     const SUM: i64 = 1;
     let outputs = usize::try_from(node.int("n_targets").unwrap_or(1)).unwrap_or(0);
-    let post: &[u8] = match node.int("post_transform").unwrap_or(0) {
-        0 => b"NONE",
-        1 => b"SOFTMAX",
-        2 => b"LOGISTIC",
-        _ => return Ok(None),
-    };
+    // the numbers of the links are others in ONNX's text than in its runtime
+    if node.int("post_transform").unwrap_or(0) != 0 {
+        return Ok(None);
+    }
     let aggregate = node.int("aggregate_function").unwrap_or(SUM);
     let tensors = (node.tensor("nodes_splits"), node.tensor("leaf_weights"), node.tensor("nodes_modes"));
     let (Some(splits), Some(leaves), Some(modes)) = tensors else { return Err(refused("a tree ensemble lacks its lists")) };
     let lists = (splits.floats(), leaves.floats(), modes.integers());
-    let (Some(link), (Some(splits), Some(weights), Some(modes))) = (link_of(post, outputs), lists) else { return Ok(None) };
+    let (Some(link), (Some(splits), Some(weights), Some(modes))) = (link_of(b"NONE", outputs), lists) else { return Ok(None) };
     if ![AVERAGE, SUM].contains(&aggregate) || outputs > weights.len() {
         return Ok(None);
     }

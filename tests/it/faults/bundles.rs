@@ -280,7 +280,7 @@ fn e74_a_bundle_that_is_replaced_while_it_is_used_is_75_and_nothing_made_of_it_i
 
 #[test]
 fn every_fixture_of_a_bundle_is_whole() {
-    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 11)] {
+    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 17)] {
         let found = fs::read_dir(fixture(folder)).unwrap().flatten().filter(|e| e.path().join("teacher.toml").is_file()).count();
         assert_eq!(found, kinds, "{folder}: a new bundle needs reference predictions");
     }

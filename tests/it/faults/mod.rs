@@ -1,6 +1,7 @@
 //! The faults that a scheduled job must survive, by the letters and numbers of the project's fault catalogue:
 //! [`crash`] (A, B: killed, damaged or contended runs), [`durable`] (A, B, G at a chosen step on disk), [`inputs`] (C), [`values`] and
-//! [`ids`] (D), [`bundles`] (E), [`command_line`] (F, G). Power is lost in `src/run/faults.rs`, on a disk in memory.
+//! [`ids`] (D), [`bundles`] (E), [`command_line`] (F, G), [`orchestrator`] (D63, F78 to F84, G86). Power is lost in `src/run/faults.rs`, on
+//! a disk in memory.
 //!
 //! Whatever the fault, [`Faults`] asserts the same of the run: the exit code and one JSON error line that names what is wrong; nothing on stdout;
 //! what was published before untouched, and nothing written elsewhere; no panic, no secret, no more memory than the limit of
@@ -15,17 +16,19 @@
 //! | D48, D59 | impossible by type; the soft labels are checked before they are written (exit 70) |
 //! | D54 | the target's own columns are the features: an account without any is all null, see D49 |
 //! | D60 | stands in `job.rs`, with the other things that must not matter |
-//! | D63 | no volume gate yet |
 //! | E68 (hard link, `CON`) | a hard link is the file itself, and `CON` is a name like any other here |
-//! | F78, F81, F83 | there is no `--xcom`, no skip flag and no lineage file yet |
-//! | G86, G87 | there is no `--max-memory`; G87 is among F82 |
+//! | G87 | is among F82 |
 
 mod bundles;
 mod command_line;
 mod crash;
 mod durable;
+mod gates;
 mod ids;
 mod inputs;
+mod lineage;
+mod onnx;
+mod orchestrator;
 mod values;
 
 use std::collections::BTreeMap;

@@ -27,7 +27,7 @@ pub struct Running {
 
 /// What a program said and how it ended. `{}` shows all of it.
 pub struct Ran {
-    line: String,
+    command: String,
     /// `None` where a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
@@ -42,6 +42,11 @@ impl Ran {
 
     /// Starts a run, stops the process once it has said that `stage` is done, lets `meanwhile` happen, and lets the process go on.
     pub fn halted(command: Command, stage: &str, meanwhile: impl FnOnce()) -> Ran {
+        Ran::halted_at(command, (stage, "done"), |_| meanwhile())
+    }
+
+    /// As [`halted`](Ran::halted) at the first such event; `meanwhile` is told which process it is.
+    pub fn halted_at(command: Command, (stage, event): (&str, &str), meanwhile: impl FnOnce(Pid)) -> Ran {
         let mut running = Ran::start(command);
         let stderr = running.child.stderr.take().expect("a pipe");
         let mut said = String::new();
@@ -49,11 +54,11 @@ impl Ran {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             said.push_str(&line);
             said.push('\n');
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(act) = meanwhile.take_if(|_| event["stage"] == stage && event["event"] == "done") {
+            let found: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(act) = meanwhile.take_if(|_| found["stage"] == stage && found["event"] == event) {
                 let process = Pid::from_child(&running.child);
                 kill_process(process, Signal::STOP).expect("the process is ours");
-                act();
+                act(process);
                 kill_process(process, Signal::CONT).expect("the process is ours");
             }
         }
@@ -63,7 +68,12 @@ impl Ran {
 
     /// The result line of a run that succeeded.
     pub fn result(&self) -> Value {
-        assert_eq!(self.code, Some(0), "success\n{self}");
+        self.line(0)
+    }
+
+    /// The one line on stdout of a run that ended with this exit code.
+    pub fn line(&self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "exit {code}\n{self}");
         assert_eq!(self.stdout.matches('\n').count(), 1, "one line on stdout\n{self}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("stdout: {e}\n{self}"))
     }
@@ -120,12 +130,12 @@ impl Running {
             count("kill");
         }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { line: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Ran { command: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}", self.line, self.code, self.stdout, self.stderr)
+        write!(f, "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}", self.command, self.code, self.stdout, self.stderr)
     }
 }
