@@ -1,7 +1,7 @@
 //! The faults that a scheduled job must survive, by the letters and numbers of the project's fault catalogue:
-//! [`crash`] (A, B: killed, damaged or contended runs), [`durable`] (A, B, G at a chosen step on disk), [`inputs`] (C), [`values`] and
-//! [`ids`] (D), [`bundles`] (E), [`command_line`] (F, G), [`orchestrator`] (D63, F78 to F84, G86). Power is lost in `src/run/faults.rs`, on
-//! a disk in memory.
+//! [`crash`] (A: killed and damaged runs), [`contention`] (B: runs and readers at the same time), [`durable`] (A, B, G at a chosen step on
+//! disk), [`inputs`] and [`damage`] (C), [`values`] and [`ids`] (D), [`bundles`] and [`onnx`] (E), [`command_line`] (F, G), [`orchestrator`],
+//! [`gates`] and [`lineage`] (D63, F78 to F84, G86). Power is lost in `src/run/faults.rs`, on a disk in memory.
 //!
 //! Whatever the fault, [`Faults`] asserts the same of the run: the exit code and one JSON error line that names what is wrong; nothing on stdout;
 //! what was published before untouched, and nothing written elsewhere; no panic, no secret, no more memory than the limit of
@@ -21,7 +21,9 @@
 
 mod bundles;
 mod command_line;
+mod contention;
 mod crash;
+mod damage;
 mod durable;
 mod gates;
 mod ids;
@@ -34,13 +36,19 @@ mod values;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use arrow::array::RecordBatch;
 use serde_json::Value;
 
-use crate::workdir::{CANARY, DATE, Ran, Workdir, count};
+use crate::workdir::{CANARY, DATE, PART_0, PART_1, Ran, Workdir, count};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
 const RUN: &[&str] = &["run", "../pipeline.toml", "--date", DATE, "--threads", "1"];
+
+/// Rewrites both files of the target.
+pub fn both(work: &Workdir, change: impl Fn(RecordBatch) -> RecordBatch) {
+    [PART_0, PART_1].iter().for_each(|part| work.change(part, &change));
+}
 
 /// A pipeline with an older version published for the date; faults come and go, and it ends as if there had been none.
 pub struct Faults {
