@@ -1,6 +1,7 @@
 //! The order of a run: key, lock, stages that are not yet done, verification, publication.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -199,8 +200,15 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     Ok(outcome)
 }
 
+/// What readers have of a displaced partition before it is removed: one that has opened a directory and finds it emptied would take that
+/// for a partition without rows, while one that comes too late for a file gets an error.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// The run is complete: what it leaves behind is no failure, and the next one tries again.
 fn clear(directory: &Directory, log: &Log) {
+    if directory.displaced() {
+        std::thread::sleep(GRACE);
+    }
     if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
         log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
     }
