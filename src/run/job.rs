@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::cancel::{self, Commit};
-use super::directory::{Directory, read_json};
+use super::directory::{Directory, read_json, remove};
 use super::events::Log;
 use super::identity::Identity;
 use super::inputs::Inputs;
@@ -193,7 +193,6 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     // what stands there is this pipeline's own, or may be replaced, or carries this run's id
     let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
     let published = publish_all(job, key, mark, directory, log, &mut attempt.metrics)?;
-    directory.record(&published)?;
     clear(directory, log);
     let outcome = outcome(job, "published", &published, log);
     attempt.published = Some(published);
@@ -204,11 +203,15 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
 /// for a partition without rows, while one that comes too late for a file gets an error.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// The run is complete: what it leaves behind is no failure, and the next one tries again.
-fn clear(directory: &Directory, log: &Log) {
+fn wait_for_readers(directory: &Directory) {
     if directory.displaced() {
         std::thread::sleep(GRACE);
     }
+}
+
+/// The run is complete: what it leaves behind is no failure, and the next one tries again.
+fn clear(directory: &Directory, log: &Log) {
+    wait_for_readers(directory);
     if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
         log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
     }
@@ -302,11 +305,20 @@ fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, 
     for (table, stage) in TABLES {
         let source = directory.stage(stage.name()).join(table);
         let partition = publish::partition(&output, table, &job.date);
-        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
+        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)
+            .inspect_err(|_| discard(directory, &tables))?;
         tables.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));
     }
-    Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, abstained: summary.abstained, tables })
+    let published = Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, abstained: summary.abstained, tables };
+    directory.record(&published).inspect_err(|_| discard(directory, &published.tables))?;
+    Ok(published)
+}
+
+/// The run fails: what these tables displaced only takes room, since they are durable.
+fn discard(directory: &Directory, tables: &[Table]) {
+    wait_for_readers(directory);
+    tables.iter().for_each(|t| drop(remove(directory.store, &directory.staging(&t.name))));
 }
 
 fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {
