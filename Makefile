@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check bench bench-trees bench-student teachers faults faults-long clean
+.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-student teachers faults faults-long fuzz clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -30,6 +30,9 @@ setup: .onnxruntime/.done ## installs the pinned Python environment (.venv) and 
 
 target/bench/venv/.done: fixtures/bench/requirements.txt fixtures/setup.sh
 	@fixtures/setup.sh target/bench/venv fixtures/bench/requirements.txt
+
+target/airflow/venv/.done: fixtures/airflow/requirements.txt fixtures/setup.sh
+	@fixtures/setup.sh target/airflow/venv fixtures/airflow/requirements.txt
 
 build:
 	cargo build --release --locked
@@ -64,7 +67,12 @@ $(ACCOUNTS): | target/bench/venv/.done
 	target/bench/venv/bin/python fixtures/bench/workload.py $@.half --rows 1000000
 	mv $@.half $@
 
-bench-trees: target/bench/venv/.done ## rows per second of tree teachers beside LightGBM, XGBoost and ONNX Runtime
+# a peer that not every machine can install; without it its ratio is null
+target/bench/venv/.lleaves: target/bench/venv/.done fixtures/bench/lleaves.txt
+	@target/bench/venv/bin/python -m pip install --quiet --requirement fixtures/bench/lleaves.txt || echo "bench-trees: lleaves cannot be installed here" >&2
+	@touch $@
+
+bench-trees: target/bench/venv/.done target/bench/venv/.lleaves ## rows per second of tree teachers beside LightGBM, XGBoost, ONNX Runtime and lleaves
 	cargo build --release --locked --example score_trees
 	target/bench/venv/bin/python fixtures/bench/trees.py --ours target/release/examples/score_trees --work target/bench/trees
 
@@ -84,10 +92,27 @@ teachers: setup target/bench/venv/.done build ## makes the committed teachers an
 	printf '\n[history]\naccounts = "history.parquet"\nlabel = "label"\nheld_out = "held_out"\n' >> fixtures/teachers/studio/teacher.toml
 
 faults: setup ## the faults that a scheduled job must survive, those that take seconds
-	cargo test --release --locked faults
+	@.venv/bin/python fixtures/faults.py
 
 faults-long: setup ## the same with real kills at random points; takes minutes
-	cargo test --release --locked faults -- --include-ignored
+	@.venv/bin/python fixtures/faults.py --long
+
+FUZZED := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+
+# what is found goes to target/fuzz; a crash is mended and its input added to tests/fuzz/corpus
+fuzz: ## fuzzes every parser of untrusted bytes, SECONDS=60 each; needs the nightly toolchain and cargo-fuzz (ONLY="onnx student")
+	cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz --release --debug-assertions
+	@for target in $(or $(ONLY),$(FUZZED)); do \
+	  mkdir -p target/fuzz/found/$$target target/fuzz/crashes/$$target; \
+	  echo "fuzzing $$target"; \
+	  nice -n 10 target/fuzz/*/release/$$target -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=target/fuzz/crashes/$$target/ target/fuzz/found/$$target tests/fuzz/corpus/$$target 2>&1 \
+	    | grep -E 'SUMMARY|panicked|ERROR|crash-|oom-|timeout-|stat::number_of_executed_units|DONE' || exit 1; \
+	done
+
+airflow: setup target/airflow/venv/.done build lake ## the shipped DAG under a real Airflow; takes minutes (ARGO_SCHEMA=FILE also checks the Argo workflow)
+	target/airflow/venv/bin/python fixtures/airflow/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --work target/airflow \
+		$(if $(ARGO_SCHEMA),--argo-schema $(ARGO_SCHEMA))
 
 clean: ## removes what this project has built, made and installed
 	rm -rf target .venv .onnxruntime

@@ -10,11 +10,17 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
-use crate::run::cancel;
+use crate::lake::store::Store;
 use crate::run::events::{Format, Log, redact};
 use crate::run::inputs::Inputs;
 use crate::run::job::{self, Job, Stage};
+use crate::run::outputs::Outputs;
+use crate::run::{cancel, memory, watch};
 use crate::stages;
+use crate::stages::gates::Accepted;
+
+/// What a result line may take: less than an XCom or an Argo result holds.
+const LONGEST_LINE: usize = 4096;
 
 /// From the classifiers of related scenarios to the classifier of a new one, without a single label.
 #[derive(Parser)]
@@ -28,6 +34,9 @@ struct Cli {
     /// Worker threads; all cores if not given. The output does not depend on it.
     #[arg(long, global = true)]
     threads: Option<usize>,
+    /// Memory that the process may hold, such as 2Gi; beyond it a stage is tried on one thread, and then ends with exit 75. Linux only.
+    #[arg(long, global = true, value_name = "SIZE")]
+    max_memory: Option<memory::Size>,
 }
 
 #[derive(Subcommand)]
@@ -78,6 +87,23 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
     },
+    /// After a run: which accounts are worth most if they are labelled next.
+    Advise {
+        pipeline: PathBuf,
+        #[arg(long)]
+        date: NaiveDate,
+        /// How many accounts.
+        #[arg(long, value_name = "N")]
+        labels: usize,
+        /// Another seed draws another batch.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The Parquet file that is written.
+        #[arg(short, long)]
+        output: PathBuf,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// Runs one stage; the stages before it must have finished.
     Stage {
         #[arg(value_enum)]
@@ -113,10 +139,32 @@ struct RunArgs {
     /// Publishes over what another run published for this date.
     #[arg(long)]
     replace: bool,
+    /// Exit 99 where this was published before and nothing has changed.
+    #[arg(long)]
+    skip_if_unchanged: bool,
+    /// Exit 99 where the target holds no account.
+    #[arg(long)]
+    skip_if_empty: bool,
+    /// Publishes although the number of accounts is far from that of the date before.
+    #[arg(long)]
+    accept_volume: bool,
+    /// Publishes although the class shares are far from those of the date before.
+    #[arg(long)]
+    accept_shares: bool,
+    /// A stage that takes longer says so often how far it is.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    progress_every: std::time::Duration,
+    #[command(flatten)]
+    outputs: Outputs,
+}
+
+fn seconds(text: &str) -> std::result::Result<std::time::Duration, String> {
+    let seconds = text.parse().ok().filter(|s| (0.01..=86_400.0).contains(s));
+    seconds.map(std::time::Duration::from_secs_f64).ok_or_else(|| "between 0.01 and 86400 seconds".to_string())
 }
 
 /// Parses, runs, reports; the exit code.
-pub fn main() -> u8 {
+pub fn main(store: &dyn Store) -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -124,32 +172,40 @@ pub fn main() -> u8 {
             return if e.use_stderr() { Kind::Usage.exit_code() } else { 0 };
         }
     };
-    // SAFETY: no other thread has been started yet. polars would write its own lines among ours.
-    unsafe { std::env::remove_var("POLARS_VERBOSE") };
+    // SAFETY: no other thread has been started yet. polars would write its own lines among ours; ONNX Runtime, once loaded, keeps
+    // a database in the home directory and reports from it, whatever its environment is told later.
+    unsafe {
+        std::env::remove_var("POLARS_VERBOSE");
+        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
+    }
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
-    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log)))
+    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log, store)))
         .unwrap_or_else(|_| Err(Error::bug("an invariant was broken; this is a bug")));
-    match result.and_then(|line| print_line(&line)) {
-        Ok(()) => 0,
+    match result.and_then(|(line, code)| print_line(&line).map(|()| code)) {
+        Ok(code) => code,
         Err(error) => {
-            report(&error);
+            report(&error, outputs(&cli.command));
             error.kind().exit_code()
         }
     }
 }
 
-fn execute(cli: &Cli, log: &Log) -> Result<Value> {
+/// The result line and the exit code.
+fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     cancel::install()?;
+    if let Some(size) = cli.max_memory {
+        memory::limit(size);
+    }
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = cli.threads {
         pool = pool.num_threads(threads);
     }
     pool.build_global().map_err(|e| Error::new(Kind::TryAgain, format!("cannot start worker threads: {e}")))?;
-    match &cli.command {
-        Command::Run(args) => run(args, None, log),
-        Command::Stage { name, run: args } => run(args, Some(*name), log),
+    let line = match &cli.command {
+        Command::Run(args) => return run(args, None, log, store),
+        Command::Stage { name, run: args } => return run(args, Some(*name), log, store),
         Command::Profile { accounts, leave_out, output } => stages::sketch_file::write(accounts, leave_out, output),
         Command::Evaluate { pipeline, date, labels, overrides } => {
             stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
@@ -164,17 +220,44 @@ fn execute(cli: &Cli, log: &Log) -> Result<Value> {
                 false => serde_json::to_value(explanation).map_err(|e| Error::bug(e.to_string())),
             }
         }
+        Command::Advise { pipeline, date, labels, seed, output, overrides } => {
+            stages::advise::advise(&Pipeline::read(pipeline, overrides)?, &date.to_string(), *labels, *seed, output, log)
+        }
         Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
-    }
+    };
+    line.map(|line| (line, 0))
 }
 
-fn run(args: &RunArgs, only: Option<Stage>, log: &Log) -> Result<Value> {
+fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     let pipeline = Pipeline::read(&args.pipeline, &args.overrides)?;
-    let job = Job { pipeline, date: args.date.to_string(), replace: args.replace, only };
-    let outcome = job::run(&job, log)?;
-    let mut line = serde_json::to_value(outcome).map_err(|e| Error::bug(e.to_string()))?;
-    line["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
-    Ok(line)
+    args.outputs.check()?;
+    let accepted = Accepted { volume: args.accept_volume, shares: args.accept_shares };
+    let job = Job { pipeline, date: args.date.to_string(), replace: args.replace, only, skip_if_empty: args.skip_if_empty, accepted };
+    let last_words = |error: &Error| report(error, Some(&args.outputs));
+    let outcome = watch::during(log, args.progress_every, &last_words, || job::run(&job, log, store))?;
+    let skipped = outcome.status == "empty" || (args.skip_if_unchanged && outcome.status == "already_published");
+    let mut whole = serde_json::to_value(outcome).map_err(|e| Error::bug(e.to_string()))?;
+    whole["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
+    let line = shortened(whole.clone());
+    args.outputs.succeeded(&line, &whole)?;
+    Ok((line, if skipped { Kind::NothingToDo.exit_code() } else { 0 }))
+}
+
+/// A line without what would make it too long; a thousand classes are in the metrics, and the tables' places follow from the pipeline.
+fn shortened(mut line: Value) -> Value {
+    for key in ["classes", "tables"] {
+        if line.to_string().len() >= LONGEST_LINE {
+            line[key] = Value::Null;
+        }
+    }
+    line
+}
+
+fn outputs(command: &Command) -> Option<&Outputs> {
+    match command {
+        Command::Run(args) | Command::Stage { run: args, .. } => Some(&args.outputs),
+        _ => None,
+    }
 }
 
 /// Opens and checks every input.
@@ -205,6 +288,7 @@ fn run_name(command: &Command) -> String {
         | Command::Evaluate { pipeline: place, .. }
         | Command::Explain { pipeline: place, .. }
         | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
+        | Command::Advise { pipeline: place, .. }
         | Command::Profile { accounts: place, .. } => place.display().to_string(),
     }
 }
@@ -218,12 +302,32 @@ fn print_line(line: &Value) -> Result<()> {
         .map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
 }
 
-/// The error as the last line on stderr: one JSON object.
-fn report(error: &Error) {
+/// The error as the last line on stderr, and in the termination log: one JSON object.
+fn report(error: &Error, outputs: Option<&Outputs>) {
     let mut line = Map::new();
     line.insert("level".to_string(), json!("error"));
     line.insert("exit".to_string(), json!(error.kind().exit_code()));
     line.insert("error".to_string(), json!(error.message()));
     line.extend(error.context().iter().map(|(k, v)| (k.to_string(), json!(v))));
-    let _ = writeln!(std::io::stderr().lock(), "{}", redact(&Value::Object(line).to_string()));
+    let line = redact(&Value::Object(line).to_string());
+    if let Some(outputs) = outputs {
+        outputs.failed(&line);
+    }
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_line_is_short_however_many_classes_there_are() {
+        let few = json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "out/student"}});
+        assert_eq!(shortened(few.clone()), few);
+        let classes: Map<String, Value> = (0..1000).map(|i| (format!("class-{i}"), json!(i))).collect();
+        let many = shortened(json!({"status": "published", "classes": classes, "tables": {"student": "out/student"}}));
+        assert_eq!(many, json!({"status": "published", "classes": null, "tables": {"student": "out/student"}}));
+        let long = shortened(json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "x".repeat(5000)}}));
+        assert!(long.to_string().len() < LONGEST_LINE, "{long}");
+    }
 }

@@ -24,11 +24,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Kind {
     Usage,
     Data,
+    /// The target holds no account.
+    Empty,
     Missing,
     Bug,
     CannotCreate,
     Io,
     TryAgain,
+    /// More memory was needed than `--max-memory` allows.
+    Memory,
     Config,
     NothingToDo,
     Interrupted,
@@ -40,12 +44,12 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Usage => 2,
-            Kind::Data => 65,
+            Kind::Data | Kind::Empty => 65,
             Kind::Missing => 66,
             Kind::Bug => 70,
             Kind::CannotCreate => 73,
             Kind::Io => 74,
-            Kind::TryAgain => 75,
+            Kind::TryAgain | Kind::Memory => 75,
             Kind::Config => 78,
             Kind::NothingToDo => 99,
             Kind::Interrupted => 130,

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use coldstart::lake::store::Real;
+
 fn main() -> ExitCode {
-    ExitCode::from(coldstart::cli::main())
+    ExitCode::from(coldstart::cli::main(&Real))
 }

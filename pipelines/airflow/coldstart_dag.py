@@ -4,17 +4,24 @@ The logical date of the DAG run is the logical date of the job, so that a cleare
 Exit codes become task states:
 
     0        success: published, or already published with the same inputs
-    99       skipped: nothing to do
+    99       skipped: the target holds no account (--skip-if-empty; --skip-if-unchanged would also skip what is published already)
     75       up for retry: lock held, no space, an input was replaced while it was read
     130, 143 and whatever a signal ended: up for retry
     others   failed at once: bad data, bad configuration, a missing input. The same command would fail again.
 
 A retry, and a cleared task, resume what the earlier try finished. The job's last line, its result as JSON, is the task's XCom.
-Set COLDSTART_PIPELINE to the pipeline file; `coldstart` has to be on the PATH of the worker.
+Set COLDSTART_PIPELINE to the absolute path of the pipeline file, since a BashOperator works in a directory of its own; `coldstart` has to be
+on the PATH of the worker. With the OpenLineage provider, OPENLINEAGE_PARENT_ID names this task as the parent of the job's own events:
+
+    env={"OPENLINEAGE_PARENT_ID": "{{ macros.OpenLineageProviderPlugin.lineage_parent_id(task_instance) }}", ...}
+
+A KubernetesPodOperator skips on no exit code by itself: give it skip_on_exit_code=99 as well, do_xcom_push=True, and the arguments
+--xcom /airflow/xcom/return.json --termination-log /dev/termination-log.
 """
 import os
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 
 try:
     from airflow.providers.standard.operators.bash import BashOperator
@@ -53,8 +60,8 @@ with DAG(
     Coldstart(
         task_id="run",
         # exec: a stop request of Airflow reaches the job itself
-        bash_command='exec coldstart run "$PIPELINE" --date {{ ds }} --log-format json',
-        env={"PIPELINE": os.environ.get("COLDSTART_PIPELINE", "pipelines/demo.toml")},
+        bash_command='exec coldstart run "$PIPELINE" --date {{ ds }} --skip-if-empty --log-format json',
+        env={"PIPELINE": os.environ.get("COLDSTART_PIPELINE", str(Path(__file__).resolve().parents[1] / "demo.toml"))},
         append_env=True,
         skip_on_exit_code=99,
         do_xcom_push=True,

@@ -75,7 +75,7 @@ impl Accounts {
             }
             sources.push(source);
         }
-        let first = sources.first().ok_or_else(|| Error::data("no Parquet file").file(place))?;
+        let first = sources.first().ok_or_else(|| Error::data("the directory holds no Parquet file").file(place))?;
         let schema = full_schema(first)?;
         let units = cut_into_units(&sources);
         Ok(Accounts { sources, schema, units, rows, filter: None, dropped: Vec::new() })
@@ -173,11 +173,6 @@ impl Accounts {
         }
     }
 
-    /// A changed size or time of a file since it was opened: exit 75, since a retry sees the new content.
-    pub fn check_unchanged(&self) -> Result<()> {
-        self.sources.iter().try_for_each(Source::check_unchanged)
-    }
-
     /// The batch's columns in the order of `needed`, partition columns filled in from the path.
     fn arrange(&self, source: &Source, batch: &RecordBatch, needed: &[&str]) -> Result<RecordBatch> {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(needed.len());
@@ -221,6 +216,7 @@ impl Source {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
 
+    /// A changed size or time of the file since it was opened: exit 75, since a retry sees the new content.
     fn check_unchanged(&self) -> Result<()> {
         let path = &self.located.path;
         let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;

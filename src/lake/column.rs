@@ -6,15 +6,8 @@ use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+pub use super::kind::Kind;
 use crate::error::{Error, Result};
-
-/// What a feature's values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    Number,
-    Category,
-}
 
 /// The code of a null in [`Column::Category`].
 pub const NULL: u32 = u32::MAX;

@@ -4,7 +4,6 @@
 //! itself once a level, so that a few kilobytes of nested groups would overflow the stack. Whatever cannot be read here is left
 //! to the crate, which refuses it with an error.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::error::{Error, Result};
@@ -15,7 +14,7 @@ const DEEPEST: usize = 64;
 const LARGEST: u64 = 256 << 20;
 
 /// Refuses a file whose schema is nested too deeply, or whose footer is too large.
-pub fn check(file: &mut File, bytes: u64) -> Result<()> {
+pub fn check(file: &mut (impl Read + Seek), bytes: u64) -> Result<()> {
     let Some(footer) = read(file, bytes)? else { return Ok(()) };
     match (Thrift { rest: &footer }).depth() {
         Some(depth) if depth > DEEPEST => Err(Error::data("not a Parquet file of accounts: its schema is nested too deeply").value(depth)),
@@ -23,7 +22,7 @@ pub fn check(file: &mut File, bytes: u64) -> Result<()> {
     }
 }
 
-fn read(file: &mut File, bytes: u64) -> Result<Option<Vec<u8>>> {
+fn read(file: &mut (impl Read + Seek), bytes: u64) -> Result<Option<Vec<u8>>> {
     let mut tail = [0u8; 8];
     if bytes < 12 || file.seek(SeekFrom::Start(bytes - 8)).is_err() || file.read_exact(&mut tail).is_err() || &tail[4..] != b"PAR1" {
         return Ok(None);

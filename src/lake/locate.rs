@@ -23,7 +23,7 @@ pub struct Located {
 
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The data files that `place` means, sorted by path. Missing: 66; a directory without data, or with foreign files: 65.
+/// The data files that `place` means, sorted by path; none in a directory without data. Missing: 66; a directory with foreign files: 65.
 pub fn locate(place: &Path) -> Result<Vec<Located>> {
     let text = place.to_string_lossy();
     if text.contains("://") {
@@ -41,9 +41,6 @@ pub fn locate(place: &Path) -> Result<Vec<Located>> {
             }
             let root = place.canonicalize().map_err(|e| Error::io(&e, "cannot resolve", place))?;
             walk(place, &root, &BTreeMap::new(), &mut found)?;
-            if found.is_empty() {
-                return Err(Error::data("the directory holds no Parquet file").file(place));
-            }
         }
         Ok(_) => {
             check_file(place, None)?;

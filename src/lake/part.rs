@@ -1,20 +1,23 @@
 //! Our own Parquet files: parts that stages write, and read back.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::accounts::BATCH_ROWS;
+use super::store::{Real, Store};
 use crate::error::{Error, Result};
-use crate::run::directory::cannot_create;
+use crate::run::digest;
+use crate::run::directory::{cannot_create, create_dir};
 
 /// Whether a part is for people and other programs, or only for the next stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +28,16 @@ pub enum Use {
 
 /// A Parquet file that is being written.
 pub struct Part {
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<Box<dyn Write + Send>>,
     path: PathBuf,
 }
 
 impl Part {
-    pub fn create(path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part> {
+    pub fn create(store: &dyn Store, path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| cannot_create(&e, folder))?;
+            create_dir(store, folder)?;
         }
-        let file = File::create(path).map_err(|e| cannot_create(&e, path))?;
+        let file = store.create(path).map_err(|e| cannot_create(&e, path))?;
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("coldstart ", env!("CARGO_PKG_VERSION")).to_string())
             .set_dictionary_enabled(false)
@@ -74,10 +77,24 @@ fn failed(error: &parquet::errors::ParquetError, path: &Path) -> Error {
 }
 
 /// Hands the batches of one of our own parts to `each`.
-pub fn read(path: &Path, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+pub fn read(path: &Path, each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    read_columns(path, None, each)
+}
+
+/// As [`read()`], with the columns named alone, or all.
+pub fn read_columns(path: &Path, columns: Option<&[&str]>, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
     let damaged = |e: String| Error::data(format!("damaged: {e}")).file(path);
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(e.to_string()))?;
+    let mask = match columns {
+        // by place: names would be taken for paths, and a class may have a dot in its name
+        Some(names) => {
+            let places = builder.schema().fields().iter().enumerate().filter(|(_, f)| names.contains(&f.name().as_str())).map(|(i, _)| i);
+            ProjectionMask::roots(builder.parquet_schema(), places)
+        }
+        None => ProjectionMask::all(),
+    };
+    let builder = builder.with_projection(mask);
     for batch in builder.with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(e.to_string()))? {
         crate::run::cancel::check()?;
         each(batch.map_err(|e| damaged(e.to_string()))?)?;
@@ -88,7 +105,7 @@ pub fn read(path: &Path, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Res
 /// The parts directly in `folder`, sorted by name.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut parts: Vec<PathBuf> =
-        crate::run::digest::list(folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
+        digest::list(&Real, folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
     parts.sort();
     Ok(parts)
 }

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | 1 | every scenario is sketched in one pass, in any order of rows | [`sketch`], [`levels`] |
 //! | 1 | common bins; profiles of all scenarios on them | [`bins`], [`profiles`] |
+//! | 1 | the sketch that an owner shares instead of rows | [`sketch_file`] |
 //! | 4 | s_k(x): how much the features of an account look like those of history k | [`support`] |
 //! | 11 | distances between profiles | [`distance`] |
 //! | 2, 3 | own calibration, foreign slope | [`calibrate`] |
@@ -17,14 +18,18 @@
 //! | - | beyond the reference: teachers aligned to one level of class shares | [`alignment`] |
 //! | 13 | base rate: known class shares or a few labels | [`base_rate`] |
 //! | 14 | the rivals side by side, what each teacher adds, how right the labels may be, and all that in words | [`findings`], [`diversity`], [`estimate`], [`verdict`] |
+//! | - | which accounts to label next | [`advice`] |
+//! | - | a decision, or none, and what abstaining is worth | [`decision`], [`risk`] |
 //!
 //! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
 
+pub mod advice;
 pub mod alignment;
 pub mod base_rate;
 pub mod bins;
 pub mod calculator;
 pub mod calibrate;
+pub mod decision;
 pub mod distance;
 pub mod diversity;
 pub mod duplicates;
@@ -37,9 +42,11 @@ pub mod levels;
 pub mod newton;
 pub mod profiles;
 pub mod rehearsal;
+pub mod risk;
 pub mod saved;
 pub mod simplex;
 pub mod sketch;
+pub mod sketch_file;
 pub mod sum;
 pub mod support;
 pub mod train;

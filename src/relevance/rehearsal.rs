@@ -10,6 +10,7 @@ use super::distance::weights;
 use super::fuse::{Blend, Fused, Fuser, gate_share};
 use super::gate::{Task, Theta};
 use super::judgement::Judgement;
+use super::risk::Judged;
 use super::simplex::{entropy, evenly, first_largest, log_loss};
 use super::train::{PseudoTarget, Training, fit};
 use super::world::World;
@@ -54,6 +55,8 @@ pub struct Rehearsal {
     pub with_shares_said: Said,
     /// The losses without each of the teachers, under the same theta.
     pub without: Vec<Without>,
+    /// The rows and their soft labels: what abstaining would be worth is read from them.
+    pub judged: Judged,
 }
 
 /// How right labels are, and how right they say they are.
@@ -145,6 +148,14 @@ fn rehearsal(world: &World, training: &Training, target: &PseudoTarget, judgemen
         aligned_said: Said::of(&aligned, labels),
         with_shares_said: Said::of(&told, labels),
         without,
+        judged: Judged {
+            labels: labels.clone(),
+            default: label(&reference),
+            aligned: label(&aligned),
+            with_shares: label(&told),
+            support: aligned.iter().map(|f| f.support).collect(),
+            disagreement: aligned.iter().map(|f| f.disagreement).collect(),
+        },
     })
 }
 

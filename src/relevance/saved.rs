@@ -4,6 +4,7 @@ use super::bins::{Bins, LEVELS, NUMBER_BINS};
 use super::calculator::Calculator;
 use super::judgement::Judgement;
 use super::profiles::FeatureProfile;
+use super::risk::Judged;
 use crate::error::{Error, Result};
 
 /// Teachers and classes that a file may name.
@@ -114,6 +115,22 @@ fn rehearsals(calculator: &Calculator) -> Result<()> {
             numbers(&key, &[said.entropy], 0.0, LARGEST)?;
         }
         r.without.iter().try_for_each(|w| numbers(&key, &[w.default, w.aligned], 0.0, LARGEST))?;
+        judged(&format!("{key}.judged"), &r.judged, r.rows, calculator.classes.len())?;
+    }
+    Ok(())
+}
+
+fn judged(key: &str, judged: &Judged, rows: usize, classes: usize) -> Result<()> {
+    length(&format!("{key}.labels"), judged.labels.len(), rows)?;
+    let known = judged.labels.iter().all(|label| usize::from(*label) < classes);
+    check(known, || format!("{key}.labels"), || "a label is no class".into())?;
+    for (name, label) in [("default", &judged.default), ("aligned", &judged.aligned), ("with_shares", &judged.with_shares)] {
+        length(&format!("{key}.{name}"), label.len(), rows * classes)?;
+        numbers(&format!("{key}.{name}"), label, 0.0, 1.0)?;
+    }
+    for (name, values) in [("support", &judged.support), ("disagreement", &judged.disagreement)] {
+        length(&format!("{key}.{name}"), values.len(), rows)?;
+        numbers(&format!("{key}.{name}"), values, -LARGEST, LARGEST)?;
     }
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! SHA-256 digests of files and of what names a run.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::lake::store::Store;
 
 /// A file's content as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,22 +20,28 @@ pub struct FileDigest {
 }
 
 /// Reads `root/name` and digests it.
-pub fn file(root: &Path, name: &str) -> Result<FileDigest> {
-    named(name, &root.join(name))
+pub fn file(store: &dyn Store, root: &Path, name: &str) -> Result<FileDigest> {
+    let path = root.join(name);
+    store.open(&path).and_then(|input| read(name, input)).map_err(|e| Error::io(&e, "cannot read", &path))
 }
 
 /// Reads the file at `path` and digests it under a name that survives a move.
 pub fn named(name: &str, path: &Path) -> Result<FileDigest> {
-    let failed = |e: std::io::Error| Error::io(&e, "cannot read", path);
-    let mut input = File::open(path).map_err(failed)?;
+    File::open(path).and_then(|input| read(name, input)).map_err(|e| Error::io(&e, "cannot read", path))
+}
+
+fn read(name: &str, mut input: impl Read) -> io::Result<FileDigest> {
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0u64, vec![0u8; 1 << 18]);
     loop {
-        let n = input.read(&mut buffer).map_err(failed)?;
-        if n == 0 {
-            break;
+        match input.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                hash.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
-        hash.update(&buffer[..n]);
-        bytes += n as u64;
     }
     Ok(FileDigest { path: name.to_string(), bytes, sha256: hex(&hash.finalize()) })
 }
@@ -49,21 +56,15 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Every file below `root`, sorted by its relative path.
-pub fn list(root: &Path) -> Result<Vec<String>> {
-    fn walk(root: &Path, folder: &Path, out: &mut Vec<String>) -> Result<()> {
-        let failed = |e: std::io::Error| Error::io(&e, "cannot list", folder);
-        for entry in std::fs::read_dir(folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.is_dir() {
-                walk(root, &path, out)?;
-            } else {
-                out.push(path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned());
-            }
+pub fn list(store: &dyn Store, root: &Path) -> Result<Vec<String>> {
+    let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
+    while let Some(folder) = folders.pop() {
+        let path = if folder.is_empty() { root.to_path_buf() } else { root.join(&folder) };
+        for (name, is_folder) in store.list(&path).map_err(|e| Error::io(&e, "cannot list", &path))? {
+            let below = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if is_folder { folders.push(below) } else { files.push(below) }
         }
-        Ok(())
     }
-    let mut out = Vec::new();
-    walk(root, root, &mut out)?;
-    out.sort();
-    Ok(out)
+    files.sort();
+    Ok(files)
 }

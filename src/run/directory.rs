@@ -3,8 +3,8 @@
 //! A stage's completion record is written last and by rename. It counts only if its key is the run's and every file that it
 //! names has the recorded digest: that something lies there proves nothing.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -12,14 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{self, FileDigest};
 use crate::error::{Error, Kind, Result};
+use crate::lake::store::Store;
 
 /// Version of the records; a newer one is refused.
 const FORMAT: u32 = 1;
-
-/// The run directory of a pipeline and date.
-pub fn place(output: &Path, pipeline: &str, date: &str) -> PathBuf {
-    output.join("_runs").join(pipeline).join(format!("ds={date}"))
-}
+pub const PUBLISHED: &str = "published.json";
+const RUNS: &str = "_runs";
+const STAGING: &str = "publish";
 
 /// What a finished stage left behind.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,27 +31,37 @@ struct Record {
 }
 
 /// An open, locked run directory.
-pub struct Directory {
+pub struct Directory<'a> {
+    pub store: &'a dyn Store,
     root: PathBuf,
     key: String,
-    _lock: File,
+    /// Held as long as the directory is open; the kernel frees it with the process.
+    _lock: Option<File>,
 }
 
-impl Directory {
-    /// Creates the directory and takes its lock; held by another process: 75.
-    pub fn open(output: &Path, pipeline: &str, date: &str, key: &str) -> Result<Directory> {
-        let root = place(output, pipeline, date);
-        fs::create_dir_all(&root).map_err(|e| cannot_create(&e, &root))?;
-        let path = root.join("lock");
-        let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot_create(&e, &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(Error::new(Kind::TryAgain, "another run of this pipeline and date holds the lock").file(&path));
-            }
-            Err(fs::TryLockError::Error(e)) => return Err(Error::new(Kind::Io, format!("cannot lock: {e}")).file(&path)),
+impl<'a> Directory<'a> {
+    /// Where the run directory of a pipeline and date stands.
+    pub fn place(output: &Path, pipeline: &str, date: &str) -> PathBuf {
+        output.join(RUNS).join(pipeline).join(format!("ds={date}"))
+    }
+
+    /// Creates the directory and takes the lock of its output and date, whatever the pipeline; held by another process: 75.
+    pub fn open(store: &'a dyn Store, output: &Path, pipeline: &str, date: &str, key: &str) -> Result<Directory<'a>> {
+        let runs = output.join(RUNS);
+        create_dir(store, &runs)?;
+        let lock = lock(&runs.join(format!("ds={date}.lock")))?;
+        Directory::at(store, Directory::place(output, pipeline, date), key, Some(lock))
+    }
+
+    /// Creates the directory and removes what a killed run left there half-made.
+    pub(super) fn at(store: &'a dyn Store, root: PathBuf, key: &str, lock: Option<File>) -> Result<Directory<'a>> {
+        create_dir(store, &root)?;
+        remove(store, &root.join(STAGING))?;
+        let names = store.list(&root).map_err(|e| Error::io(&e, "cannot list", &root))?;
+        for (name, _) in names.iter().filter(|(name, _)| is_temporary(name)) {
+            remove(store, &root.join(name))?;
         }
-        Ok(Directory { root, key: key.to_string(), _lock: lock })
+        Ok(Directory { store, root, key: key.to_string(), _lock: lock })
     }
 
     pub fn root(&self) -> &Path {
@@ -64,11 +73,31 @@ impl Directory {
         self.root.join(stage)
     }
 
+    /// Where a table's files are gathered before they are published.
+    pub fn staging(&self, table: &str) -> PathBuf {
+        self.root.join(STAGING).join(table)
+    }
+
+    /// The record of what was published; `None` if nothing was. It is durable, even if the run that wrote it was killed before it could know.
+    pub fn published<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let path = self.root.join(PUBLISHED);
+        if !self.store.exists(&path) {
+            return Ok(None);
+        }
+        sync(self.store, &self.root)?;
+        read_json(self.store, &path).map(Some)
+    }
+
+    /// Records what was published: from here on the run is complete.
+    pub fn record<T: Serialize>(&self, published: &T) -> Result<()> {
+        write_json(self.store, &self.root.join(PUBLISHED), published)
+    }
+
     /// Whether the stage finished under this run's key and its outputs are unchanged.
     pub fn is_done(&self, stage: &str) -> Result<bool> {
         let path = self.root.join(format!("{stage}.done"));
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(false) };
-        let Ok(record) = serde_json::from_str::<Record>(&text) else { return Ok(false) };
+        let Ok(text) = read(self.store, &path) else { return Ok(false) };
+        let Ok(record) = serde_json::from_slice::<Record>(&text) else { return Ok(false) };
         if record.format > FORMAT {
             return Err(Error::data("the run directory was written by a newer coldstart").file(&path).value(record.format));
         }
@@ -76,80 +105,124 @@ impl Directory {
             return Ok(false);
         }
         let folder = self.stage(stage);
-        Ok(record.outputs.iter().all(|o| digest::file(&folder, &o.path).is_ok_and(|found| found == *o)))
+        Ok(record.outputs.iter().all(|o| digest::file(self.store, &folder, &o.path).is_ok_and(|found| found == *o)))
     }
 
-    /// An empty directory for a stage that starts.
-    pub fn start(&self, stage: &str) -> Result<PathBuf> {
-        let record = self.root.join(format!("{stage}.done"));
-        remove(&record)?;
-        let folder = self.stage(stage);
-        remove(&folder)?;
-        fs::create_dir_all(&folder).map_err(|e| cannot_create(&e, &folder))?;
-        Ok(folder)
+    /// Does a stage's work from an empty directory and records it. A stage that fails leaves nothing, not even on a full disk.
+    pub fn finish(&self, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.forget(stage)?;
+        create_dir(self.store, &self.stage(stage))?;
+        work().and_then(|()| self.write_record(stage)).inspect_err(|_| drop(self.forget(stage)))
     }
 
-    /// Records that a stage finished: its files digested, then the record, by rename. After a loss of power the digests tell what was lost.
-    pub fn finish(&self, stage: &str) -> Result<()> {
+    /// The stage's files digested, then the record, by rename. After a loss of power the digests tell what was lost.
+    fn write_record(&self, stage: &str) -> Result<()> {
         let folder = self.stage(stage);
         let mut outputs = Vec::new();
-        for path in digest::list(&folder)? {
-            outputs.push(digest::file(&folder, &path)?);
+        for path in digest::list(self.store, &folder)? {
+            outputs.push(digest::file(self.store, &folder, &path)?);
         }
         let record = Record { format: FORMAT, stage: stage.to_string(), key: self.key.clone(), outputs };
-        write_json(&self.root.join(format!("{stage}.done")), &record)
+        write_json(self.store, &self.root.join(format!("{stage}.done")), &record)
     }
 
-    /// Removes stage outputs and records once everything is published.
+    /// Removes a stage's record and its outputs.
+    pub fn forget(&self, stage: &str) -> Result<()> {
+        remove(self.store, &self.root.join(format!("{stage}.done")))?;
+        remove(self.store, &self.stage(stage))
+    }
+
+    /// Whether publication displaced anything that still lies here.
+    pub fn displaced(&self) -> bool {
+        let staging = self.root.join(STAGING);
+        self.store.list(&staging).is_ok_and(|names| !names.is_empty())
+    }
+
+    /// Removes whatever is not needed once everything is published. What cannot be removed now, the next run removes.
     pub fn clear(&self, stages: &[&str]) -> Result<()> {
-        for stage in stages {
-            remove(&self.root.join(format!("{stage}.done")))?;
-            remove(&self.stage(stage))?;
-        }
-        Ok(())
+        let staging = remove(self.store, &self.root.join(STAGING));
+        stages.iter().map(|stage| self.forget(stage)).fold(staging, Result::and)
     }
 }
 
-/// Writes JSON beside `path`, synced, and renames it into place; the directory is synced too.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+fn lock(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path).map_err(|e| cannot_create(&e, path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(Kind::TryAgain, "another run of this date holds the lock").file(path)),
+        Err(TryLockError::Error(e)) => Err(Error::new(Kind::Io, format!("cannot lock: {e}")).file(path)),
+    }
+}
+
+/// Writes JSON as [`write_atomic`] does.
+pub fn write_json<T: Serialize>(store: &dyn Store, path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::bug(format!("cannot write JSON: {e}")))?;
     text.push('\n');
-    write_atomic(path, text.as_bytes())
+    write_atomic(store, path, text.as_bytes())
 }
 
 /// Writes bytes beside `path`, synced, and renames them into place.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub fn write_atomic(store: &dyn Store, path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(store, path, |beside| {
+        let written = store.create(beside).and_then(|mut file| file.write_all(bytes));
+        written.map_err(|e| cannot_create(&e, path))
+    })
+}
+
+/// `write` fills a file beside `path`, which is then synced and renamed into place; the directory is synced too.
+pub fn replace(store: &dyn Store, path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|e| cannot_create(&e, path))?;
-    sync(folder)
+    let beside = above(path).join(format!(".{name}.{}.tmp", std::process::id()));
+    // The answer to a rename can be lost on its way: what counts is what stands there.
+    let rename = || store.rename(&beside, path).or_else(|e| if store.exists(&beside) { Err(e) } else { Ok(()) });
+    let put = write(&beside).and_then(|()| sync(store, &beside)).and_then(|()| rename().map_err(|e| cannot_create(&e, path)));
+    put.inspect_err(|_| drop(store.remove(&beside)))?;
+    sync(store, above(path))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads what [`write_json`] wrote.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(&e, "cannot read", path))?;
-    serde_json::from_str(&text).map_err(|e| Error::data(format!("damaged: {e}")).file(path))
+pub fn read_json<T: DeserializeOwned>(store: &dyn Store, path: &Path) -> Result<T> {
+    let text = read(store, path).map_err(|e| Error::io(&e, "cannot read", path))?;
+    serde_json::from_slice(&text).map_err(|e| Error::data(format!("damaged: {e}")).file(path))
 }
 
-/// fsync of a file or directory. A failure ends the run: after one, nothing is known of what reached the disk.
-pub fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::new(Kind::Io, format!("cannot sync: {e}")).file(path))
+fn read(store: &dyn Store, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    store.open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Creates a directory and those above it that are missing, each durable in the one above it.
+pub fn create_dir(store: &dyn Store, path: &Path) -> Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !store.exists(p)).collect();
+    for folder in missing.into_iter().rev() {
+        match store.create_dir(folder) {
+            // another run was faster
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            created => created.map_err(|e| cannot_create(&e, folder))?,
+        }
+        sync(store, above(folder))?;
+    }
+    Ok(())
+}
+
+/// Makes a file or directory durable. A failure ends the run and nothing tries again: after it, nobody knows what reached the disk.
+pub fn sync(store: &dyn Store, path: &Path) -> Result<()> {
+    store.sync(path).map_err(|e| cannot_create(&e, path))
 }
 
 /// Removes a file or a directory with all it holds; nothing there is fine.
-pub fn remove(path: &Path) -> Result<()> {
-    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match result {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&e, "cannot remove", path)),
-        _ => Ok(()),
-    }
+pub fn remove(store: &dyn Store, path: &Path) -> Result<()> {
+    let removed = if store.exists(path) { store.remove(path) } else { Ok(()) };
+    removed.map_err(|e| Error::io(&e, "cannot remove", path))
 }
 
 /// A failure to create output: a path that cannot be made is 73, never "missing input".

@@ -51,13 +51,45 @@ pub struct Log {
     run: String,
     warnings: Mutex<Vec<String>>,
     started: Instant,
+    at: Mutex<Option<At>>,
+}
+
+/// Where a run is.
+#[derive(Clone)]
+pub struct At {
+    pub stage: &'static str,
+    /// Of so many stages the place of this one.
+    pub place: (usize, usize),
+    pub since: Instant,
+    /// Counts rows, where the stage does.
+    bar: Option<ProgressBar>,
+}
+
+impl At {
+    /// Rows that the stage has done, and all of them.
+    pub fn rows(&self) -> Option<(u64, u64)> {
+        self.bar.as_ref().and_then(|b| Some((b.position(), b.length()?)))
+    }
+
+    /// What of the run is done: hundredths of a stage, and all of them.
+    pub fn progress(&self) -> (u64, u64) {
+        let within = self.rows().map_or(0, |(done, all)| (100 * done / all.max(1)).min(100));
+        (100 * self.place.0 as u64 + within, 100 * self.place.1 as u64)
+    }
 }
 
 impl Log {
     pub fn new(format: Format, run: &str) -> Log {
         let terminal = std::io::stderr().is_terminal();
         let text = format == Format::Text || (format == Format::Auto && terminal);
-        Log { text, bars: terminal && text, run: run.to_string(), warnings: Mutex::new(Vec::new()), started: Instant::now() }
+        Log {
+            text,
+            bars: terminal && text,
+            run: run.to_string(),
+            warnings: Mutex::new(Vec::new()),
+            started: Instant::now(),
+            at: Mutex::new(None),
+        }
     }
 
     /// One event of a stage with its details.
@@ -95,12 +127,35 @@ impl Log {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// From now on the run is in this stage, the `place`-th of so many.
+    pub fn enter(&self, stage: &'static str, place: (usize, usize)) {
+        if let Ok(mut at) = self.at.lock() {
+            *at = Some(At { stage, place, since: Instant::now(), bar: None });
+        }
+    }
+
+    /// Where the run is; none before its first stage.
+    pub fn at(&self) -> Option<At> {
+        self.at.lock().ok().and_then(|at| at.clone())
+    }
+
+    /// Whether progress is drawn.
+    pub fn draws(&self) -> bool {
+        self.bars
+    }
+
     /// A bar for `total` rows, invisible unless stderr is a terminal.
     pub fn progress(&self, stage: &str, total: u64) -> ProgressBar {
-        if !self.bars {
-            return ProgressBar::hidden();
+        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(mut at) = self.at.lock()
+            && let Some(at) = at.as_mut()
+        {
+            at.bar = Some(bar.clone());
         }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        if !self.bars {
+            return bar;
+        }
         if let Ok(style) = ProgressStyle::with_template("{prefix:>10} {bar:30} {human_pos}/{human_len} rows, {eta}") {
             bar.set_style(style);
         }

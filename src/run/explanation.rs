@@ -3,11 +3,13 @@
 //! The tables alone could not do: they hold what came out, but neither the calibrations and constants that led there nor what the labels would be without a
 //! teacher. The calculator among these files can be named by a later pipeline (`relevance.calculator`).
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::digest::{self, FileDigest};
-use super::directory::{Directory, cannot_create, remove, write_atomic};
+use super::directory::{Directory, create_dir, remove, write_atomic};
 use crate::error::{Error, Result};
+use crate::lake::store::Real;
 
 const FOLDER: &str = "explanation";
 /// The files, by the stage that made them.
@@ -21,14 +23,15 @@ const FILES: [(&str, &str); 5] = [
 
 /// Copies the files out of the stages' directories, which are about to be cleared; their digests belong into the record of what was published.
 pub fn keep(directory: &Directory) -> Result<Vec<FileDigest>> {
-    let folder = directory.root().join(FOLDER);
-    remove(&folder)?;
-    std::fs::create_dir_all(&folder).map_err(|e| cannot_create(&e, &folder))?;
+    let (store, folder) = (directory.store, directory.root().join(FOLDER));
+    remove(store, &folder)?;
+    create_dir(store, &folder)?;
     let copy = |(stage, file): &(&str, &str)| {
         let from = directory.stage(stage).join(file);
-        let bytes = std::fs::read(&from).map_err(|e| Error::io(&e, "cannot read", &from))?;
-        write_atomic(&folder.join(file), &bytes)?;
-        digest::file(&folder, file)
+        let mut bytes = Vec::new();
+        store.open(&from).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|e| Error::io(&e, "cannot read", &from))?;
+        write_atomic(store, &folder.join(file), &bytes)?;
+        digest::file(store, &folder, file)
     };
     FILES.iter().map(copy).collect()
 }
@@ -38,7 +41,7 @@ pub fn open(root: &Path, files: &[FileDigest]) -> Result<PathBuf> {
     let folder = root.join(FOLDER);
     for (_, name) in FILES {
         let recorded = files.iter().find(|f| f.path == name);
-        if recorded.is_none_or(|f| digest::file(&folder, name).ok().as_ref() != Some(f)) {
+        if recorded.is_none_or(|f| digest::file(&Real, &folder, name).ok().as_ref() != Some(f)) {
             return Err(Error::data("what was kept to explain the run is missing or damaged")
                 .file(&folder.join(name))
                 .hint("run again with --replace"));

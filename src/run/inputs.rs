@@ -1,16 +1,16 @@
-//! Everything a run reads, opened and checked, and the key that names the run.
+//! Everything a run reads, opened and checked.
+
+use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Serialize;
 
-use super::digest::{self, FileDigest};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
-use crate::lake::accounts::{Accounts, relative_files};
+use crate::lake::accounts::Accounts;
 use crate::lake::ids;
+use crate::lake::locate::locate;
 use crate::relevance::calculator::Calculator;
 use crate::stages::calculator_file;
-use crate::teacher::bundle::Bundle;
 use crate::teacher::encode::{Encoder, Feature, Plan};
 use crate::teacher::{self, Teacher};
 
@@ -42,10 +42,7 @@ impl Inputs {
     /// Opens the target and loads every teacher; nothing is scored.
     pub fn open(pipeline: &Pipeline) -> Result<Inputs> {
         let place = pipeline.resolve(&pipeline.target.accounts);
-        let mut accounts = Accounts::open(&place)?;
-        if accounts.stored_rows() == 0 {
-            return Err(Error::data("the target has no account").file(&place));
-        }
+        let mut accounts = open_target(&place)?;
         if let Some(filter) = &pipeline.target.filter {
             accounts = accounts.with_filter(filter)?;
         }
@@ -107,6 +104,16 @@ fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<
     Ok(Some(calculator))
 }
 
+/// The target's files; without a file or a row the target is empty.
+pub fn open_target(place: &Path) -> Result<Accounts> {
+    let empty = |what: &str| Err(Error::new(Kind::Empty, what).file(place));
+    if locate(place)?.is_empty() {
+        return empty("the directory holds no Parquet file");
+    }
+    let accounts = Accounts::open(place)?;
+    if accounts.stored_rows() == 0 { empty("the target has no account") } else { Ok(accounts) }
+}
+
 fn refuse_same_names(teachers: &[Teacher]) -> Result<()> {
     for (i, teacher) in teachers.iter().enumerate() {
         if teachers[..i].iter().any(|t| t.name() == teacher.name()) {
@@ -135,42 +142,4 @@ fn label_columns(accounts: &Accounts, teachers: &[Teacher], features: &[Feature]
         }
     }
     found
-}
-
-/// What decides every byte of a run's output.
-#[derive(Serialize)]
-struct Identity<'a> {
-    version: &'a str,
-    date: &'a str,
-    pipeline: &'a Pipeline,
-    accounts: Vec<FileDigest>,
-    teachers: Vec<Vec<FileDigest>>,
-    others: Vec<FileDigest>,
-}
-
-/// The run's key: the digest of its identity. Reads every input file once; needs no model to be loaded.
-pub fn key(pipeline: &Pipeline, date: &str) -> Result<String> {
-    let place = pipeline.resolve(&pipeline.target.accounts);
-    let accounts = Accounts::open(&place)?;
-    let digest_all = |files: Vec<(String, std::path::PathBuf)>| -> Result<Vec<FileDigest>> {
-        files.into_par_iter().map(|(name, path)| digest::named(&name, &path)).collect()
-    };
-    let mut teachers = Vec::new();
-    for reference in &pipeline.teachers {
-        let folder = pipeline.resolve(&reference.bundle);
-        let bundle = Bundle::read(&folder)?;
-        teachers.push(digest_all(bundle.files().into_iter().map(|f| (f.clone(), folder.join(f))).collect())?);
-    }
-    pipeline.relevance.calculator.iter().try_for_each(|f| calculator_file::check_size(&pipeline.resolve(f)))?;
-    let others = pipeline.target.labels.iter().chain(&pipeline.relevance.calculator).map(|f| (f.clone(), pipeline.resolve(f))).collect();
-    let identity = Identity {
-        version: env!("CARGO_PKG_VERSION"),
-        date,
-        pipeline,
-        accounts: digest_all(relative_files(&accounts, &place))?,
-        teachers,
-        others: digest_all(others)?,
-    };
-    let text = serde_json::to_string(&identity).map_err(|e| Error::new(Kind::Bug, e.to_string()))?;
-    Ok(digest::text(&text))
 }

@@ -1,19 +1,27 @@
 //! The order of a run: key, lock, stages that are not yet done, verification, publication.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::digest::FileDigest;
-use super::directory::{Directory, read_json, write_json};
+use super::cancel::{self, Commit};
+use super::directory::{Directory, read_json, remove};
 use super::events::Log;
 use super::explanation;
-use super::inputs::{self, Inputs};
+use super::identity::Identity;
+use super::inputs::Inputs;
+use super::lineage::Lineage;
+use super::memory;
+use super::metrics::{Metrics, StageTime};
+use super::published::{self, Published};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::publish::{self, Table};
-use crate::stages;
+use crate::lake::store::Store;
+use crate::stages::findings::Verdict;
+use crate::stages::{self, gates};
 
 /// The stages in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,12 +61,13 @@ impl Stage {
 }
 
 /// The published tables and the stage in whose output each lies, under its own name. The classification comes last: with it the run is complete.
-const TABLES: [(&str, Stage); 8] = [
+const TABLES: [(&str, Stage); 9] = [
     ("relevance_rehearsal", Stage::Relevance),
     ("relevance_drop_one", Stage::Relevance),
     ("relevance_verdict", Stage::Relevance),
     ("relevance", Stage::Fuse),
     ("relevance_features", Stage::Fuse),
+    ("risk_coverage", Stage::Fuse),
     ("soft_labels", Stage::Fuse),
     ("student", Stage::Fit),
     ("classification", Stage::Classify),
@@ -69,9 +78,10 @@ pub struct Run<'a> {
     pub pipeline: &'a Pipeline,
     pub date: &'a str,
     pub key: &'a str,
-    pub directory: &'a Directory,
+    pub directory: &'a Directory<'a>,
     pub log: &'a Log,
     pub inputs: &'a Inputs,
+    pub identity: &'a Identity,
 }
 
 impl Run<'_> {
@@ -88,12 +98,16 @@ pub struct Job {
     pub replace: bool,
     /// One stage only, or all.
     pub only: Option<Stage>,
+    /// A target without an account is a success of which nothing came.
+    pub skip_if_empty: bool,
+    /// Gates that may fail.
+    pub accepted: gates::Accepted,
 }
 
 /// What came of it; the result line on stdout.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// `published`, `already_published` or `stage_done`.
+    /// `published`, `already_published`, `stage_done` or `empty`.
     pub status: String,
     pub pipeline: String,
     pub date: String,
@@ -103,6 +117,9 @@ pub struct Outcome {
     /// Accounts of each class.
     #[serde(default)]
     pub classes: BTreeMap<String, u64>,
+    /// Accounts that were left undecided, for each reason; they count in `classes` too.
+    #[serde(default)]
+    pub abstained: BTreeMap<String, u64>,
     /// Directory of each published partition.
     #[serde(default)]
     pub tables: BTreeMap<String, String>,
@@ -113,62 +130,104 @@ pub struct Outcome {
     pub verdict: String,
 }
 
-/// What was published, in the run directory.
-#[derive(Serialize, Deserialize)]
-pub struct Published {
-    pub key: String,
-    rows: u64,
-    classes: BTreeMap<String, u64>,
-    tables: Vec<Table>,
-    /// What was kept so that accounts can be explained.
-    #[serde(default)]
-    pub explanation: Vec<FileDigest>,
-    /// The verdict on the run, sentence by sentence.
-    #[serde(default)]
-    verdict: Vec<String>,
+/// What an attempt leaves for those who watch, and the lock under which it does: that is dropped last.
+struct Attempt<'a> {
+    lineage: Lineage<'a>,
+    metrics: Metrics,
+    directory: Option<Directory<'a>>,
+    published: Option<Published>,
 }
 
 /// Runs the job to its end, resuming what an earlier try under the same key finished.
-pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
+pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
+    let Job { pipeline, date, .. } = job;
+    let name = job.only.map_or(pipeline.name.clone(), |stage| format!("{}.{}", pipeline.name, stage.name()));
+    let lineage = Lineage::new(log, pipeline, date, &name, &Directory::place(&pipeline.output_path(), &pipeline.name, date));
+    let metrics = Metrics { run_id: lineage.run_id().to_string(), ..Metrics::default() };
+    let mut attempt = Attempt { lineage, metrics, directory: None, published: None };
+    let mut result = work(job, log, store, &mut attempt);
+    if job.skip_if_empty && result.as_ref().is_err_and(|e| e.kind() == Kind::Empty) {
+        result = Ok(outcome(job, "empty", &Published::default(), log));
+    }
+    let status = result.as_ref().map_or("failed", |o| o.status.as_str());
+    if let Some(directory) = &attempt.directory
+        && ["published", "stage_done", "failed"].contains(&status)
+    {
+        attempt.metrics.write(directory, status, result.as_ref().err(), log);
+    }
+    attempt.lineage.end(result.as_ref().err(), attempt.published.as_ref());
+    result
+}
+
+fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a>) -> Result<Outcome> {
     let Job { pipeline, date, .. } = job;
     let output = pipeline.output_path();
     TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))?;
-    let key = inputs::key(pipeline, date)?;
-    let directory = Directory::open(&output, &pipeline.name, date, &key)?;
-    let record = directory.root().join("published.json");
-    let before: Option<Published> = if record.exists() { Some(read_json(&record)?) } else { None };
+    let identity = Identity::of(pipeline, date)?;
+    let key = &identity.key;
+    attempt.metrics.key = key.clone();
+    let directory = &*attempt.directory.insert(Directory::open(store, &output, &pipeline.name, date, key)?);
+    attempt.lineage.start();
+    let before: Option<Published> = directory.published()?;
     if let Some(published) = &before
-        && published.key == key
-        && published.tables.iter().all(|t| publish::stands(&output, t, date))
+        && published.key == *key
+        && published.tables.iter().all(|t| publish::stands(store, &publish::partition(&output, &t.name, date), &t.files))
     {
         log.info("publish", "already published", json!({"key": key}));
-        return Ok(outcome(job, "already_published", published, log));
+        clear(directory, log);
+        let outcome = outcome(job, "already_published", published, log);
+        attempt.published = before;
+        return Ok(outcome);
     }
-    refuse_conflict(job, before.as_ref(), &key)?;
+    refuse_conflict(job, before.as_ref(), key, store)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
-    let inputs = if done.iter().all(|d| *d) { None } else { Some(Inputs::open(pipeline)?) };
+    let inputs = if done.iter().all(|d| *d) { None } else { Some(identity.unchanged(Inputs::open(pipeline))?) };
+    if inputs.is_none() {
+        attempt.metrics.stages.extend(Stage::ALL.map(|s| StageTime { stage: s.name(), seconds: 0.0, resumed: true }));
+    }
     if let Some(inputs) = &inputs {
-        let run = Run { pipeline, date, key: &key, directory: &directory, log, inputs };
+        let run = Run { pipeline, date, key, directory, log, inputs, identity: &identity };
+        attempt.metrics.rows.stored = Some(inputs.accounts.stored_rows());
         for column in &inputs.ignored {
             log.warn("profile", "a label column of the target is ignored", json!({"column": column}));
         }
-        run_stages(&run, job.only, &done)?;
-        inputs.accounts.check_unchanged()?;
+        run_stages(&run, job.only, &done, &mut attempt.metrics.stages)?;
     }
     if job.only.is_some_and(|s| s != Stage::Classify) {
-        let nothing =
-            Published { key, rows: 0, classes: BTreeMap::new(), tables: Vec::new(), explanation: Vec::new(), verdict: Vec::new() };
+        let nothing = Published { key: key.clone(), ..Published::default() };
         return Ok(outcome(job, "stage_done", &nothing, log));
     }
-    let published = publish_all(job, &key, &directory, log)?;
-    write_json(&record, &published)?;
-    directory.clear(&Stage::ALL.map(Stage::name))?;
+    attempt.metrics.collect(directory);
+    // what stands there is this pipeline's own, or may be replaced, or carries this run's id
+    let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
+    let published = publish_all(job, key, mark, directory, log, &mut attempt.metrics)?;
+    clear(directory, log);
     log.tell("verdict", &published.verdict);
-    Ok(outcome(job, "published", &published, log))
+    let outcome = outcome(job, "published", &published, log);
+    attempt.published = Some(published);
+    Ok(outcome)
+}
+
+/// What readers have of a displaced partition before it is removed: one that has opened a directory and finds it emptied would take that
+/// for a partition without rows, while one that comes too late for a file gets an error.
+const GRACE: Duration = Duration::from_millis(100);
+
+fn wait_for_readers(directory: &Directory) {
+    if directory.displaced() {
+        std::thread::sleep(GRACE);
+    }
+}
+
+/// The run is complete: what it leaves behind is no failure, and the next one tries again.
+fn clear(directory: &Directory, log: &Log) {
+    wait_for_readers(directory);
+    if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
+        log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
+    }
 }
 
 /// The same date with other inputs is not replaced unless that was asked for.
-fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str) -> Result<()> {
+fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn Store) -> Result<()> {
     if job.replace {
         return Ok(());
     }
@@ -181,7 +240,7 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str) -> Result<(
     let output = job.pipeline.output_path();
     for (table, _) in TABLES {
         if before.is_none()
-            && let Some(file) = publish::foreign(&output, table, &job.date, &key[..12])
+            && let Some(file) = publish::foreign(store, &publish::partition(&output, table, &job.date), &key[..12])
         {
             return refuse(format!("the partition of table {table} was published by another pipeline: {file}"));
         }
@@ -189,13 +248,15 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str) -> Result<(
     Ok(())
 }
 
-fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
+fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<StageTime>) -> Result<()> {
     let mut valid = true;
-    for (stage, done) in Stage::ALL.into_iter().zip(done) {
+    let stages = if only.is_some() { 1 } else { Stage::ALL.len() };
+    for (place, (stage, done)) in Stage::ALL.into_iter().zip(done).enumerate() {
         let wanted = only.is_none_or(|s| s == stage);
         if valid && *done {
             if wanted {
                 run.log.info(stage.name(), "already done", json!({}));
+                times.push(StageTime { stage: stage.name(), seconds: 0.0, resumed: true });
             }
         } else if wanted {
             if !valid {
@@ -203,12 +264,11 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
                     .with("stage", stage.name())
                     .hint("run the stages in their order"));
             }
-            super::cancel::check()?;
             let clock = std::time::Instant::now();
-            run.directory.start(stage.name())?;
-            stage.work(run)?;
-            run.directory.finish(stage.name())?;
-            give_back_memory();
+            run.log.enter(stage.name(), (place % stages, stages));
+            run_stage(run, stage).map_err(|e| e.with("stage", stage.name()))?;
+            memory::give_back();
+            times.push(StageTime { stage: stage.name(), seconds: clock.elapsed().as_secs_f64(), resumed: false });
             run.log.info(stage.name(), "done", json!({"ms": clock.elapsed().as_millis() as u64}));
         } else {
             valid = false;
@@ -217,32 +277,66 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool]) -> Result<()> {
             break;
         }
     }
+    run.log.enter("publish", (stages, stages));
     Ok(())
 }
 
-/// Returns what a stage freed to the operating system, so that stages do not add up to the peak.
-pub fn give_back_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim takes no pointer and may be called at any time, from any thread.
-    unsafe {
-        libc::malloc_trim(0);
+/// A stage that holds too much holds less on one thread, where fewer units are in work at a time; its output is the same.
+fn run_stage(run: &Run, stage: Stage) -> Result<()> {
+    let work = || run.directory.finish(stage.name(), || run.identity.unchanged(cancel::check().and_then(|()| stage.work(run))));
+    match work() {
+        Err(e) if e.kind() == Kind::Memory && rayon::current_num_threads() > 1 => {
+            run.log.warn(
+                stage.name(),
+                "over --max-memory, tried again on one thread",
+                json!({"needed": e.context().first().map(|c| &c.1)}),
+            );
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            pool.map_err(|e| Error::new(Kind::TryAgain, format!("cannot start a thread: {e}")))?.install(work)
+        }
+        other => other,
     }
 }
 
-fn publish_all(job: &Job, key: &str, directory: &Directory, log: &Log) -> Result<Published> {
+fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, log: &Log, metrics: &mut Metrics) -> Result<Published> {
     let output = job.pipeline.output_path();
-    let summary: stages::classify::Summary = read_json(&directory.stage("classify").join("summary.json"))?;
-    stages::verify(&job.pipeline, directory, summary.rows)?;
+    let summary: stages::classify::Summary = read_json(directory.store, &directory.stage("classify").join("summary.json"))?;
+    let counts = stages::verify::verify(&job.pipeline, directory)?;
+    let previous = published::previous(directory.store, &output, &job.pipeline.name, &job.date)?;
+    metrics.count(&counts);
+    metrics.classes = summary.classes.clone();
+    let profile: stages::profile::Profile = read_json(directory.store, &directory.stage("profile").join("profile.json"))?;
+    metrics.gates = gates::judge(&job.pipeline.gates, (profile.rows, &summary.classes), &counts, previous.as_ref(), job.accepted);
+    gates::refuse(&metrics.gates, log)?;
+    cancel::check()?;
+    let _commit = Commit::begin();
     let mut tables = Vec::new();
     for (table, stage) in TABLES {
         let source = directory.stage(stage.name()).join(table);
-        let staging = directory.root().join("publish").join(table);
-        tables.push(publish::publish(&source, &staging, &output, table, &job.date)?);
+        let partition = publish::partition(&output, table, &job.date);
+        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)
+            .inspect_err(|_| discard(directory, &tables))?;
+        tables.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));
     }
-    let verdict = stages::findings::Verdict::load(&directory.stage(Stage::Relevance.name()))?.sentences;
-    let explanation = explanation::keep(directory)?;
-    Ok(Published { key: key.to_string(), rows: summary.rows, classes: summary.classes, tables, explanation, verdict })
+    let kept = explanation::keep(directory).inspect_err(|_| discard(directory, &tables))?;
+    let published = Published {
+        key: key.to_string(),
+        rows: summary.rows,
+        classes: summary.classes,
+        abstained: summary.abstained,
+        tables,
+        explanation: kept,
+        verdict: Verdict::load(directory)?.sentences,
+    };
+    directory.record(&published).inspect_err(|_| discard(directory, &published.tables))?;
+    Ok(published)
+}
+
+/// The run fails: what these tables displaced only takes room, since they are durable.
+fn discard(directory: &Directory, tables: &[Table]) {
+    wait_for_readers(directory);
+    tables.iter().for_each(|t| drop(remove(directory.store, &directory.staging(&t.name))));
 }
 
 fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {
@@ -255,6 +349,7 @@ fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome
         key: published.key.clone(),
         rows: published.rows,
         classes: published.classes.clone(),
+        abstained: published.abstained.clone(),
         tables: published.tables.iter().map(|t| (t.name.clone(), place(t))).collect(),
         warnings: log.warnings().len(),
         verdict: published.verdict.join(" "),

@@ -5,5 +5,14 @@ pub mod digest;
 pub mod directory;
 pub mod events;
 pub mod explanation;
+#[cfg(test)]
+mod faults;
+pub mod identity;
 pub mod inputs;
 pub mod job;
+pub mod lineage;
+pub mod memory;
+pub mod metrics;
+pub mod outputs;
+pub mod published;
+pub mod watch;

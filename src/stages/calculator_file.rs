@@ -58,7 +58,7 @@ pub fn members(teachers: &[Teacher]) -> Result<Vec<Member>> {
 /// One of [`members`].
 pub fn member(teacher: &Teacher) -> Result<Member> {
     let bundle = &teacher.bundle;
-    let files = bundle.files().iter().map(|f| digest::file(&bundle.folder, f)).collect::<Result<Vec<_>>>()?;
+    let files = bundle.files().iter().map(|f| digest::named(f, &bundle.folder.join(f))).collect::<Result<Vec<_>>>()?;
     let mut text: Vec<String> = files.iter().map(|f| format!("{} {}", f.sha256, f.path)).collect();
     // The pipeline may map a teacher's classes onto the target's in another way.
     text.push(format!("{:?}", teacher.onto));

@@ -1,9 +1,9 @@
 //! Step 6 of 6: a class for every account.
 //!
-//! In: the accounts and the student, or, where the student fell short of its gate, the soft labels. Out: the table
-//! `classification`, partitioned below its date as the pipeline says, and `summary.json`.
+//! In: the accounts and the student, or, where the student fell short of its gate, the soft labels; and what the soft labels say of each
+//! account, by which it may be left undecided. Out: the table `classification`, partitioned below its date as the pipeline says, and `summary.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,18 +12,20 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::fit::Fit;
 use super::part_name;
 use super::profile::StudentFeature;
 use super::relevance::target_profile;
-use super::score::{Scored, student_columns};
+use super::score::{KNOWN, Scored, student_columns};
 use crate::error::{Error, Result};
 use crate::lake::accounts::{Accounts, Unit};
 use crate::lake::column::NonFinite;
 use crate::lake::locate::escape;
 use crate::lake::part::{self, Part, Use};
-use crate::relevance::simplex::first_largest;
+use crate::lake::store::Store;
+use crate::relevance::decision::{Evidence, Reason, Rule};
 use crate::run::directory::write_json;
 use crate::run::job::Run;
 use crate::student::Student;
@@ -36,6 +38,8 @@ pub struct Summary {
     pub rows: u64,
     /// Accounts of each class.
     pub classes: BTreeMap<String, u64>,
+    /// Accounts that were left undecided, for each reason.
+    pub abstained: BTreeMap<String, u64>,
 }
 
 /// Runs the step.
@@ -47,8 +51,10 @@ pub fn run(run: &Run) -> Result<()> {
     let student = read_student(&bytes)?;
     let writer = Writer::new(run, &fit)?;
     let bar = run.log.progress("classify", accounts.stored_rows());
-    let one = |unit: &Unit| -> Result<Vec<u64>> {
-        let mut parts = Parts { writer: &writer, unit: unit.index, open: BTreeMap::new(), counts: vec![0; writer.classes.len()] };
+    let one = |unit: &Unit| -> Result<Counts> {
+        let evidence = evidence(run, unit)?;
+        let counts = Counts { classes: vec![0; writer.classes.len()], abstained: BTreeMap::new() };
+        let mut parts = Parts { writer: &writer, unit: unit.index, evidence, written: 0, open: BTreeMap::new(), counts };
         if fit.passed {
             by_student(run, &accounts, unit, student.as_ref(), &profile.student, &mut parts, &bar)?;
         } else {
@@ -56,15 +62,38 @@ pub fn run(run: &Run) -> Result<()> {
         }
         parts.finish()
     };
-    let counts: Vec<Vec<u64>> = accounts.units().par_iter().with_max_len(1).map(one).collect::<Result<_>>()?;
+    let counts: Vec<Counts> = accounts.units().par_iter().with_max_len(1).map(one).collect::<Result<_>>()?;
     bar.finish_and_clear();
     let mut summary = Summary::default();
     for (c, class) in writer.classes.iter().enumerate() {
-        let rows = counts.iter().map(|of_unit| of_unit[c]).sum();
+        let rows = counts.iter().map(|of_unit| of_unit.classes[c]).sum();
         summary.classes.insert(class.clone(), rows);
         summary.rows += rows;
     }
-    write_json(&run.directory.stage("classify").join("summary.json"), &summary)
+    for (reason, n) in counts.iter().flat_map(|c| &c.abstained) {
+        *summary.abstained.entry(reason.name().to_string()).or_default() += n;
+    }
+    if !summary.abstained.is_empty() {
+        run.log.info("classify", "accounts are left undecided", json!(summary.abstained));
+    }
+    write_json(run.directory.store, &run.directory.stage("classify").join("summary.json"), &summary)
+}
+
+/// What the soft labels say of each account of the unit, in the order of its rows.
+fn evidence(run: &Run, unit: &Unit) -> Result<Vec<Evidence>> {
+    let mut out = Vec::new();
+    let names = ["support", "disagreement", KNOWN];
+    part::read_columns(&soft_labels(run, unit), Some(&names), |batch| {
+        let [support, disagreement, known] = [0, 1, 2].map(|i| part::floats(&batch, names[i]));
+        let (support, disagreement, known) = (support?, disagreement?, known?);
+        out.extend((0..batch.num_rows()).map(|i| Evidence { support: support[i], disagreement: disagreement[i], known: known[i] }));
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+fn soft_labels(run: &Run, unit: &Unit) -> PathBuf {
+    run.directory.stage("fuse").join("soft_labels").join(part_name(unit.index, Some(run.id())))
 }
 
 fn by_student(
@@ -90,8 +119,7 @@ fn by_student(
 }
 
 fn by_soft_label(run: &Run, unit: &Unit, parts: &mut Parts) -> Result<()> {
-    let path = run.directory.stage("fuse").join("soft_labels").join(part_name(unit.index, Some(run.id())));
-    part::read(&path, |batch| {
+    part::read(&soft_labels(run, unit), |batch| {
         let columns = run.pipeline.classes.iter().map(|c| part::floats(&batch, &format!("p_{c}"))).collect::<Result<Vec<_>>>()?;
         let p: Vec<f64> = (0..batch.num_rows()).flat_map(|i| columns.iter().map(move |c| c[i])).collect();
         parts.write(batch.column(0).clone(), &p)
@@ -100,10 +128,12 @@ fn by_soft_label(run: &Run, unit: &Unit, parts: &mut Parts) -> Result<()> {
 
 /// What all units share.
 struct Writer<'a> {
+    store: &'a dyn Store,
     folder: PathBuf,
     run_id: &'a str,
     classes: &'a [String],
     partition_by: &'a [String],
+    rule: Rule,
     /// All columns, those of the path included.
     schema: SchemaRef,
     /// `student:<family>`, or `fused` where the soft label decided.
@@ -118,24 +148,27 @@ impl<'a> Writer<'a> {
         fields.extend(run.pipeline.classes.iter().map(|c| part::float_field(format!("p_{c}"))));
         fields.extend([text("decision"), Field::new("reason", DataType::Utf8, true), text("student"), text("run_id")]);
         Ok(Writer {
+            store: run.directory.store,
             folder: run.directory.stage("classify").join("classification"),
             run_id: run.id(),
             classes: &run.pipeline.classes,
             partition_by: &run.pipeline.output.partition_by,
+            rule: run.pipeline.rule(),
             schema: part::schema(fields),
             decided_by: if fit.passed { format!("student:{}", fit.family) } else { "fused".to_string() },
         })
     }
 
-    fn batch(&self, id: ArrayRef, p: &[f64], class: &[usize]) -> Result<RecordBatch> {
-        let (rows, classes) = (class.len(), self.classes.len());
+    fn batch(&self, id: ArrayRef, p: &[f64], decided: &[Decided]) -> Result<RecordBatch> {
+        let (rows, classes) = (decided.len(), self.classes.len());
         let text = |value: &str| Arc::new(StringArray::from(vec![value; rows])) as ArrayRef;
-        let names: StringArray = class.iter().map(|c| Some(self.classes[*c].as_str())).collect();
-        let confidence = class.iter().enumerate().map(|(i, c)| p[i * classes + c]).collect();
+        let names: StringArray = decided.iter().map(|(c, _)| Some(self.classes[*c].as_str())).collect();
+        let confidence = decided.iter().enumerate().map(|(i, (c, _))| p[i * classes + c]).collect();
+        let decision: StringArray = decided.iter().map(|(_, reason)| Some(decision(reason.is_some()))).collect();
+        let reason: StringArray = decided.iter().map(|(_, reason)| reason.map(Reason::name)).collect();
         let mut columns = vec![id, Arc::new(names) as ArrayRef, part::float_array(confidence)];
         columns.extend((0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())));
-        let no_reason = Arc::new(StringArray::from(vec![None::<&str>; rows])) as ArrayRef;
-        columns.extend([text("classified"), no_reason, text(&self.decided_by), text(self.run_id)]);
+        columns.extend([Arc::new(decision) as ArrayRef, Arc::new(reason), text(&self.decided_by), text(self.run_id)]);
         part::batch(&self.schema, columns)
     }
 
@@ -145,51 +178,82 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// A class, and why it is not decided, if it is not.
+type Decided = (usize, Option<Reason>);
+
+fn decision(abstained: bool) -> &'static str {
+    if abstained { "abstained" } else { "classified" }
+}
+
+/// Accounts of each class, and for each reason those that were left undecided.
+struct Counts {
+    classes: Vec<u64>,
+    abstained: BTreeMap<Reason, u64>,
+}
+
 /// The files of one unit: one for each partition that has an account.
 struct Parts<'a> {
     writer: &'a Writer<'a>,
     unit: usize,
+    /// Of all rows of the unit, and how many of them are written.
+    evidence: Vec<Evidence>,
+    written: usize,
     open: BTreeMap<String, Part>,
-    counts: Vec<u64>,
+    counts: Counts,
 }
 
 impl Parts<'_> {
-    /// Classifies accounts by their probabilities `[n, C]`; of equal ones the class that stands first.
+    /// Classifies the next accounts of the unit by their probabilities `[n, C]`.
     fn write(&mut self, id: ArrayRef, p: &[f64]) -> Result<()> {
         let writer = self.writer;
-        let class: Vec<usize> = p.chunks_exact(writer.classes.len()).map(first_largest).collect();
         if !p.iter().all(|p| p.is_finite()) {
             return Err(Error::bug("the student gave a probability that is not finite"));
         }
-        class.iter().for_each(|c| self.counts[*c] += 1);
-        let batch = writer.batch(id, p, &class)?;
-        if !writer.partition_by.iter().any(|k| k == "class") {
-            return self.append(&self.place(None), &batch);
+        let rows = p.chunks_exact(writer.classes.len());
+        let evidence = self.evidence.get(self.written..self.written + rows.len());
+        let evidence = evidence.ok_or_else(|| Error::bug("the soft labels and the accounts are not the same rows"))?;
+        let decided: Vec<Decided> = rows.zip(evidence).map(|(p, seen)| writer.rule.decide(p, *seen)).collect();
+        self.written += decided.len();
+        for (class, reason) in &decided {
+            self.counts.classes[*class] += 1;
+            if let Some(reason) = reason {
+                *self.counts.abstained.entry(*reason).or_default() += 1;
+            }
         }
-        for (c, name) in writer.classes.iter().enumerate().filter(|(c, _)| class.contains(c)) {
-            let mask: BooleanArray = class.iter().map(|k| Some(*k == c)).collect();
+        let batch = writer.batch(id, p, &decided)?;
+        if writer.partition_by.is_empty() {
+            return self.append("", &batch);
+        }
+        let by = |key: &str| writer.partition_by.iter().any(|k| k == key);
+        let (by_class, by_decision) = (by("class"), by("decision"));
+        let key = |(class, reason): &Decided| (if by_class { *class } else { 0 }, by_decision && reason.is_some());
+        for wanted in decided.iter().map(key).collect::<BTreeSet<_>>() {
+            let mask: BooleanArray = decided.iter().map(|d| Some(key(d) == wanted)).collect();
             let rows = filter_record_batch(&batch, &mask).map_err(|e| Error::bug(e.to_string()))?;
-            self.append(&self.place(Some(name)), &rows)?;
+            self.append(&self.place(wanted), &rows)?;
         }
         Ok(())
     }
 
     /// Directory below `ds=`, by hive's rule.
-    fn place(&self, class: Option<&str>) -> String {
-        let value = |key: &String| if key == "class" { class.unwrap_or_default().to_string() } else { "classified".to_string() };
-        self.writer.partition_by.iter().map(|key| format!("{key}={}/", escape(&value(key)))).collect()
+    fn place(&self, (class, abstained): (usize, bool)) -> String {
+        let value = |key: &str| if key == "class" { &self.writer.classes[class] } else { decision(abstained) };
+        self.writer.partition_by.iter().map(|key| format!("{key}={}/", escape(value(key)))).collect()
     }
 
     fn append(&mut self, place: &str, batch: &RecordBatch) -> Result<()> {
         let kept = batch.project(&self.writer.kept()).map_err(|e| Error::bug(e.to_string()))?;
         if !self.open.contains_key(place) {
             let path = self.writer.folder.join(place).join(Path::new(&part_name(self.unit, Some(self.writer.run_id))));
-            self.open.insert(place.to_string(), Part::create(&path, &kept.schema(), Use::Published)?);
+            self.open.insert(place.to_string(), Part::create(self.writer.store, &path, &kept.schema(), Use::Published)?);
         }
         self.open.get_mut(place).map_or_else(|| Err(Error::bug("a part was not opened")), |part| part.write(&kept))
     }
 
-    fn finish(self) -> Result<Vec<u64>> {
+    fn finish(self) -> Result<Counts> {
+        if self.written != self.evidence.len() {
+            return Err(Error::bug("the soft labels hold accounts that were not classified"));
+        }
         self.open.into_values().try_for_each(Part::finish)?;
         Ok(self.counts)
     }

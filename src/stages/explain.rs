@@ -18,6 +18,7 @@ use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::accounts::{Accounts, Unit};
 use crate::lake::column::{Column, NULL, NonFinite};
+use crate::lake::store::Real;
 use crate::lake::{ids, part, publish};
 use crate::relevance::bins::Bins;
 use crate::relevance::calculator::Calculator;
@@ -26,10 +27,10 @@ use crate::relevance::fuse::Fused;
 use crate::relevance::profiles::Profiles;
 use crate::relevance::simplex::first_largest;
 use crate::relevance::support::Support;
-use crate::run::directory::{self, read_json};
+use crate::run::directory::{Directory, PUBLISHED, read_json};
 use crate::run::explanation;
 use crate::run::inputs::Inputs;
-use crate::run::job::Published;
+use crate::run::published::Published;
 use crate::teacher::Workspace;
 use crate::teacher::encode::Block;
 
@@ -130,14 +131,14 @@ pub struct FeatureDistance {
 ///
 /// Nothing published, or no such account in what was: 66. Teachers or the account's features changed since: 65.
 pub fn explain(pipeline: &Pipeline, date: &str, id: &str) -> Result<Explanation> {
-    let root = directory::place(&pipeline.output_path(), &pipeline.name, date);
-    let record = root.join("published.json");
+    let root = Directory::place(&pipeline.output_path(), &pipeline.name, date);
+    let record = root.join(PUBLISHED);
     if !record.exists() {
         return Err(Error::new(Kind::Missing, "nothing was published for this date").file(&record).with("date", date));
     }
-    let published: Published = read_json(&record)?;
+    let published: Published = read_json(&Real, &record)?;
     let folder = explanation::open(&root, &published.explanation)?;
-    let calculator: Calculator = read_json(&folder.join("calculator.json"))?;
+    let calculator: Calculator = read_json(&Real, &folder.join("calculator.json"))?;
     let inputs = Inputs::open(pipeline)?;
     if let Some((what, _)) = calculator.stale(&calculator_file::members(&inputs.teachers)?, &pipeline.classes) {
         return Err(changed(format!("the teachers are not those of the published run: {what}")));
@@ -148,12 +149,12 @@ pub fn explain(pipeline: &Pipeline, date: &str, id: &str) -> Result<Explanation>
     if !published.key.starts_with(&run_id) || run_id.is_empty() {
         return Err(changed("the table was published by another run since".to_string()).with("run_id", run_id));
     }
-    let scored: Scored = read_json(&folder.join("score.json"))?;
+    let scored: Scored = read_json(&Real, &folder.join("score.json"))?;
     let profile = match scored.reprofiled {
         Some(profile) => profile,
-        None => read_json(&folder.join("profile.json"))?,
+        None => read_json(&Real, &folder.join("profile.json"))?,
     };
-    let fusion: Fusion = read_json(&folder.join("fusion.json"))?;
+    let fusion: Fusion = read_json(&Real, &folder.join("fusion.json"))?;
     let case = Case::read(pipeline, inputs, profile, calculator, &fusion, id)?;
     for (class, p) in pipeline.classes.iter().zip(&case.fused.label) {
         let then = part::floats(&soft, &format!("p_{class}"))?[0];

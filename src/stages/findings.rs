@@ -1,7 +1,6 @@
 //! What step 3 found out about relevance, for people: the tables `relevance_rehearsal` (a row for each history that played the target), `relevance_drop_one` (a row
 //! for each teacher) and `relevance_verdict` (one row), and `verdict.json`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
@@ -22,7 +21,7 @@ use crate::relevance::fuse::{Fused, Fuser};
 use crate::relevance::rehearsal::Rehearsal;
 use crate::relevance::simplex::{entropy, first_largest};
 use crate::relevance::verdict;
-use crate::run::directory::{read_json, write_json};
+use crate::run::directory::{Directory, read_json, write_json};
 use crate::run::job::Run;
 
 /// Accounts that one worker fuses at a time.
@@ -37,8 +36,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    pub fn load(folder: &Path) -> Result<Verdict> {
-        read_json(&folder.join("verdict.json"))
+    pub fn load(directory: &Directory) -> Result<Verdict> {
+        read_json(directory.store, &directory.stage("relevance").join("verdict.json"))
     }
 }
 
@@ -71,11 +70,12 @@ pub fn write(run: &Run, calculator: &Calculator, distances: &Distances, fusion: 
         ("relevance_verdict", verdict_table(&verdict)),
     ] {
         let batch = batch.map_err(|e| Error::bug(e.to_string()))?;
-        let mut part = Part::create(&folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
+        let mut part =
+            Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
         part.write(&batch)?;
         part.finish()?;
     }
-    write_json(&folder.join("verdict.json"), &verdict)
+    write_json(run.directory.store, &folder.join("verdict.json"), &verdict)
 }
 
 /// What is compared of an account's label.

@@ -50,7 +50,7 @@ pub struct Measured {
 
 impl Fit {
     pub fn load(run: &Run) -> Result<Fit> {
-        read_json(&run.directory.stage("fit").join("fit.json"))
+        read_json(run.directory.store, &run.directory.stage("fit").join("fit.json"))
     }
 }
 
@@ -138,7 +138,7 @@ pub fn run(run: &Run) -> Result<()> {
     run.log.info("fit", "chosen", json!({"family": fit.family, "rows": n, "log_loss": fit.fidelity.log_loss, "kl": fit.fidelity.kl, "agreement": fit.fidelity.agreement}));
     let folder = run.directory.stage("fit");
     student_bundle::write(run, &folder.join("student"), student.as_ref(), &profile, &fit, &Subset::new(&rows, &test, classes).columns)?;
-    write_json(&folder.join("fit.json"), &fit)
+    write_json(run.directory.store, &folder.join("fit.json"), &fit)
 }
 
 /// How the student sees a feature.

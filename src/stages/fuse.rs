@@ -1,7 +1,7 @@
 //! Step 4 of 6: one soft label for each account.
 //!
 //! In: the scores, as they stream by, and what step 3 learned; the features are not read. Out: the tables `soft_labels`,
-//! `relevance` (a row for each teacher) and `relevance_features` (a row for each teacher and feature).
+//! `relevance` (a row for each teacher), `relevance_features` (a row for each teacher and feature) and `risk_coverage`.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::relevance::{Scores, target_profile};
-use super::score::Scored;
-use super::{part_name, relevance};
+use super::score::{KNOWN, Scored};
+use super::{part_name, relevance, risk};
 use crate::error::{Error, Result};
 use crate::lake::bridge::to_arrow;
 use crate::lake::part::{self, Part, Use};
@@ -33,7 +33,7 @@ pub struct Weights {
 
 impl Weights {
     pub fn load(run: &Run) -> Result<Weights> {
-        read_json(&run.directory.stage("fuse").join("fuse.json"))
+        read_json(run.directory.store, &run.directory.stage("fuse").join("fuse.json"))
     }
 }
 
@@ -57,7 +57,8 @@ pub fn run(run: &Run) -> Result<()> {
     let bar = run.log.progress("fuse", scored.rows);
     let one = |unit: usize| -> Result<ExactMeans> {
         let mut weights = ExactMeans::new(names.len());
-        let mut out = Part::create(&folder.join("soft_labels").join(part_name(unit, Some(run.id()))), &schema, Use::Published)?;
+        let mut out =
+            Part::create(run.directory.store, &folder.join("soft_labels").join(part_name(unit, Some(run.id()))), &schema, Use::Published)?;
         part::read(&run.directory.stage("score").join("scores").join(part_name(unit, None)), |batch| {
             bar.inc(batch.num_rows() as u64);
             out.write(&fused_batch(run, &fuser, &batch, &schema, names.len(), &mut weights)?)
@@ -74,10 +75,12 @@ pub fn run(run: &Run) -> Result<()> {
     let teachers = teachers_table(run, &scored, &calculator, &distances, (&weights.means(), &fusion.domain_areas), &features)
         .map_err(|e| Error::bug(e.to_string()))?;
     let weights = Weights { teachers: names.iter().map(|n| n.to_string()).collect(), weights: weights.means() };
-    write_json(&folder.join("fuse.json"), &weights)?;
+    write_json(run.directory.store, &folder.join("fuse.json"), &weights)?;
+    risk::write(run, &calculator, &folder.join("risk_coverage"))?;
     for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
         let batch = to_arrow(&frame)?;
-        let mut part = Part::create(&folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
+        let mut part =
+            Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
         part.write(&batch)?;
         part.finish()?;
     }
@@ -89,7 +92,7 @@ fn schema(run: &Run, teachers: &[&str]) -> Result<SchemaRef> {
     let mut fields = vec![part::id_field(id.name(), id.data_type())];
     fields.extend(run.pipeline.classes.iter().map(|c| part::float_field(format!("p_{c}"))));
     fields.extend(teachers.iter().map(|t| part::float_field(format!("w_{t}"))));
-    fields.extend(["support", "disagreement"].map(part::float_field));
+    fields.extend(["support", "disagreement", KNOWN].map(part::float_field));
     fields.extend(["uniform_agrees", "js_agrees", "gate_agrees"].map(|n| Field::new(n, DataType::Boolean, false)));
     Ok(part::schema(fields))
 }
@@ -121,6 +124,7 @@ fn fused_batch(
     }
     let mut columns = vec![batch.column(0).clone()];
     columns.extend(floats.into_iter().map(part::float_array));
+    columns.extend(batch.column_by_name(KNOWN).cloned());
     columns.extend(agree.into_iter().map(|v| Arc::new(BooleanArray::from(v)) as ArrayRef));
     part::batch(schema, columns)
 }

@@ -9,6 +9,7 @@
 //! | 5 | [`fit`] | `student` |
 //! | 6 | [`classify`] | `classification` |
 
+pub mod advise;
 mod base_rate;
 pub mod calculator_file;
 pub mod classify;
@@ -19,16 +20,16 @@ pub mod explain_text;
 pub mod findings;
 pub mod fit;
 pub mod fuse;
+pub mod gates;
 pub mod histories;
 pub mod profile;
 pub mod relevance;
+mod risk;
 pub mod score;
 pub mod sketch_file;
 mod student_bundle;
 pub mod train;
-mod verify;
-
-pub use verify::verify;
+pub mod verify;
 
 /// Name of the file of unit or part `index`; for published files with the run's id.
 pub fn part_name(index: usize, run: Option<&str>) -> String {

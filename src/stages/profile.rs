@@ -3,13 +3,15 @@
 //! In: the accounts (one pass) and the histories. Out: `profile.json` with counts on common bins, from which relevance follows;
 //! the levels of each category that the student will know; the rows that are left out as duplicates.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::train;
 use crate::config::{Dedupe, NonFinite};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::lake::accounts::{Accounts, Unit};
 use crate::lake::column::{self, Column, Kind, NULL};
 use crate::lake::ids;
@@ -38,6 +40,8 @@ pub struct Profile {
     pub student: Vec<StudentFeature>,
     /// Share of nulls in the target, for each profiled feature.
     pub null_share: Vec<f64>,
+    /// Values of the target that were read as null since they are not finite, for each feature that has any.
+    pub non_finite: BTreeMap<String, column::NonFinite>,
 }
 
 /// A feature as the student takes it; `levels` are a category's, most frequent first.
@@ -50,7 +54,7 @@ pub struct StudentFeature {
 
 impl Profile {
     pub fn load(run: &Run) -> Result<Profile> {
-        read_json(&run.directory.stage("profile").join("profile.json"))
+        read_json(run.directory.store, &run.directory.stage("profile").join("profile.json"))
     }
 
     /// The target's accounts without the rows that are left out.
@@ -63,7 +67,7 @@ impl Profile {
 pub fn run(run: &Run) -> Result<()> {
     let dropped = check_ids(run)?;
     let profile = measure(run, dropped, &run.inputs.asked())?;
-    write_json(&run.directory.stage("profile").join("profile.json"), &profile)
+    write_json(run.directory.store, &run.directory.stage("profile").join("profile.json"), &profile)
 }
 
 /// Every id stands once, or what to leave out so that it does.
@@ -94,7 +98,9 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
     let target = sketch_target(run, &accounts)?;
     let rows = target.rows;
     if rows == 0 {
-        return Err(Error::data("no account of the target is left to classify").file(accounts.place()).hint("look at target.where"));
+        return Err(Error::new(error::Kind::Empty, "no account of the target is left to classify")
+            .file(accounts.place())
+            .hint("look at target.where"));
     }
     let targets: Vec<Summary> = target.sketches.par_iter().map(Sketch::summary).collect();
     let student = inputs.features.iter().zip(&targets).filter(|(f, _)| f.present).map(|(f, s)| student_feature(f, s)).collect();
@@ -105,6 +111,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
         wasserstein: Vec::new(),
         student,
         null_share: Vec::new(),
+        non_finite: target.not_finite(&inputs.features).map(|(f, odd)| (f.name.clone(), odd)).collect(),
     };
     let saved = inputs.calculator_for(active).map(|c| &c.profiles);
     for (features, targets) in inputs.features.chunks(train::FEATURES_AT_ONCE).zip(targets.chunks(train::FEATURES_AT_ONCE)) {
@@ -209,6 +216,10 @@ impl Seen {
         Seen { rows: 0, sketches, odd: vec![column::NonFinite::default(); features.len()] }
     }
 
+    fn not_finite<'a>(&'a self, features: &'a [Feature]) -> impl Iterator<Item = (&'a Feature, column::NonFinite)> {
+        features.iter().zip(self.odd.iter().copied()).filter(|(_, odd)| odd.nan + odd.infinite > 0)
+    }
+
     fn merge(mut self, other: Seen) -> Seen {
         self.rows += other.rows;
         self.sketches.iter_mut().zip(&other.sketches).for_each(|(a, b)| a.merge(b));
@@ -240,7 +251,7 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
     let run_length = accounts.units().len().div_ceil(2 * rayon::current_num_threads());
     let seen = accounts.units().par_iter().with_min_len(run_length).try_fold(empty, one).try_reduce(empty, |a, b| Ok(a.merge(b)))?;
     bar.finish_and_clear();
-    for (feature, odd) in features.iter().zip(&seen.odd).filter(|(_, odd)| odd.nan + odd.infinite > 0) {
+    for (feature, odd) in seen.not_finite(features) {
         let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
         match run.pipeline.target.non_finite {
             NonFinite::AsNull => run.log.warn("profile", "not finite, read as null", json!({"column": feature.name, "found": counts})),

@@ -132,8 +132,8 @@ pub fn run(run: &Run) -> Result<()> {
         base_rate: known.name().to_string(),
     };
     let folder = run.directory.stage("relevance");
-    write_json(&folder.join("calculator.json"), &calculator)?;
-    write_json(&folder.join("fusion.json"), &fusion)?;
+    write_json(run.directory.store, &folder.join("calculator.json"), &calculator)?;
+    write_json(run.directory.store, &folder.join("fusion.json"), &fusion)?;
     findings::write(run, &calculator, &distances, &fusion, &rows)
 }
 
@@ -222,8 +222,8 @@ pub fn target_profile(run: &Run, scored: &Scored) -> Result<Profile> {
 /// What makes soft labels, as this stage left it.
 pub fn load(run: &Run) -> Result<(Calculator, Distances, Fuser, Fusion)> {
     let folder = run.directory.stage("relevance");
-    let calculator: Calculator = read_json(&folder.join("calculator.json"))?;
-    let fusion: Fusion = read_json(&folder.join("fusion.json"))?;
+    let calculator: Calculator = read_json(run.directory.store, &folder.join("calculator.json"))?;
+    let fusion: Fusion = read_json(run.directory.store, &folder.join("fusion.json"))?;
     let profile = target_profile(run, &Scored::load(run)?)?;
     let distances = Distances::new(&profile.profiles);
     let fuser = fusion.fuser(&calculator, &distances)?;

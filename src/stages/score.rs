@@ -1,7 +1,7 @@
 //! Step 2 of 6: every teacher on every account, in one pass over the features.
 //!
 //! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's probabilities
-//! (`t<k>_<c>`) and its support (`s<k>`); and the features of the accounts that will train the student, as it will see them.
+//! (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the features of the accounts that will train the student, as it will see them.
 
 use std::path::Path;
 
@@ -45,8 +45,23 @@ pub struct Scored {
 
 impl Scored {
     pub fn load(run: &Run) -> Result<Scored> {
-        read_json(&run.directory.stage("score").join("score.json"))
+        read_json(run.directory.store, &run.directory.stage("score").join("score.json"))
     }
+}
+
+/// The column of the share of features that an account has.
+pub const KNOWN: &str = "known";
+
+/// The share of features that are not null, for each row.
+fn known(block: &Block) -> Vec<f64> {
+    let mut counts = vec![0u32; block.rows];
+    for column in &block.columns {
+        match column {
+            Column::Number(values) => counts.iter_mut().zip(values).for_each(|(n, v)| *n += u32::from(!v.is_nan())),
+            Column::Category { codes, .. } => counts.iter_mut().zip(codes).for_each(|(n, c)| *n += u32::from(*c != NULL)),
+        }
+    }
+    counts.into_iter().map(|n| f64::from(n) / block.columns.len() as f64).collect()
 }
 
 /// Columns of the scores of `teachers` teachers.
@@ -82,7 +97,7 @@ pub fn run(run: &Run) -> Result<()> {
         score_all(run, &again, &scored.active)?;
         scored.reprofiled = Some(again);
     }
-    write_json(&run.directory.stage("score").join("score.json"), &scored)
+    write_json(run.directory.store, &run.directory.stage("score").join("score.json"), &scored)
 }
 
 /// The hash below which an id is in the student's sample: all of few accounts, about `max_training_rows` of many.
@@ -110,7 +125,7 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     let accounts = profile.accounts(run);
     let id = accounts.field(&run.pipeline.target.id)?;
     let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
-    let fields = scores.iter().chain(&supports).map(part::float_field);
+    let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
     let schema = part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
     let sample_schema = part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
     let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();
@@ -127,8 +142,8 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
         accounts,
     };
     let folder = run.directory.stage("score");
-    remove(&folder.join("scores"))?;
-    remove(&folder.join("sample"))?;
+    remove(run.directory.store, &folder.join("scores"))?;
+    remove(run.directory.store, &folder.join("sample"))?;
     let bar = run.log.progress("score", scorer.accounts.stored_rows());
     let units: Vec<(u64, Differences)> =
         scorer.accounts.units().par_iter().with_max_len(1).map(|unit| scorer.unit(unit, &folder, &bar)).collect::<Result<_>>()?;
@@ -171,8 +186,8 @@ pub fn support_of(support: &Support, profiled: &[(usize, &Bins)], block: &Block)
 impl Scorer<'_> {
     fn unit(&self, unit: &Unit, folder: &Path, bar: &indicatif::ProgressBar) -> Result<(u64, Differences)> {
         let name = part_name(unit.index, None);
-        let mut scores = Part::create(&folder.join("scores").join(&name), &self.schema, Use::Between)?;
-        let mut sample = Part::create(&folder.join("sample").join(&name), &self.sample_schema, Use::Between)?;
+        let mut scores = Part::create(self.run.directory.store, &folder.join("scores").join(&name), &self.schema, Use::Between)?;
+        let mut sample = Part::create(self.run.directory.store, &folder.join("sample").join(&name), &self.sample_schema, Use::Between)?;
         let (mut rows, mut differences) = (0, Differences::new(self.active.len()));
         let mut work = Workspace::default();
         let mut odd = vec![NonFinite::default(); self.run.inputs.features.len()];
@@ -214,6 +229,7 @@ impl Scorer<'_> {
         let s = support_of(&self.support, &self.profiled, block);
         let k = self.active.len();
         columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
+        columns.push(part::float_array(known(block)));
         part::batch(&self.schema, columns)
     }
 

@@ -1,50 +1,36 @@
 //! `coldstart profile`: the sketch of a scenario that its owner may share where the accounts themselves may not leave.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::profile::Sketch;
 use crate::error::{Error, Result};
 use crate::lake::accounts::Accounts;
 use crate::lake::column::{Kind, NonFinite, readable};
+use crate::lake::store::Real;
 use crate::relevance::profiles::Summary;
 use crate::relevance::sketch::ORDER_STATISTICS;
-use crate::run::directory::{read_json, write_json};
+use crate::relevance::sketch_file::SketchFile;
+use crate::run::directory::write_json;
 use crate::teacher::encode::{Block, Feature};
 
-const FORMAT: u32 = 1;
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
 /// Levels of a category that are named; the rest are counted together.
 const LEVELS: usize = 1000;
 
-/// A scenario without its rows: for each feature at most 240 cells of a number, or the counts of a category's levels.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SketchFile {
-    pub format: u32,
-    pub rows: u64,
-    pub features: BTreeMap<String, Summary>,
-}
-
-impl SketchFile {
-    /// Reads a file that [`write()`] wrote.
-    pub fn read(path: &Path) -> Result<SketchFile> {
-        let file: SketchFile = read_json(path)?;
-        match file.format {
-            FORMAT => Ok(file),
-            other => Err(Error::data("the profile has another format version").file(path).value(other)),
-        }
+/// Reads a file that [`write()`] wrote: the summary of each of `features`, where the sketch has it with that kind.
+pub fn read(path: &Path, features: &[Feature]) -> Result<Vec<Option<Summary>>> {
+    let cannot = |e: std::io::Error| Error::io(&e, "cannot read the profile", path);
+    let bytes = std::fs::metadata(path).map_err(cannot)?.len();
+    if bytes > LARGEST {
+        return Err(Error::data("the profile is larger than 64 MiB").file(path).value(format!("{bytes} bytes")));
     }
-
-    /// The summary of each feature, where the sketch has it with that kind.
-    pub fn summaries(mut self, features: &[Feature]) -> Vec<Option<Summary>> {
-        let fits =
-            |kind: Kind, s: &Summary| matches!((kind, s), (Kind::Number, Summary::Number(_)) | (Kind::Category, Summary::Category(_)));
-        features.iter().map(|f| self.features.remove(&f.name).filter(|s| fits(f.kind, s))).collect()
-    }
+    let mut file = SketchFile::parse(&std::fs::read(path).map_err(cannot)?).map_err(|e| e.file(path))?;
+    let fits = |kind: Kind, s: &Summary| matches!((kind, s), (Kind::Number, Summary::Number(_)) | (Kind::Category, Summary::Category(_)));
+    Ok(features.iter().map(|f| file.features.remove(&f.name).filter(|s| fits(f.kind, s))).collect())
 }
 
 /// Sketches every readable column of the accounts but those named in `leave_out`, and writes the file. Returns what it did.
@@ -91,7 +77,7 @@ pub fn write(place: &Path, leave_out: &[String], out: &Path) -> Result<Value> {
         Summary::Number(s) => Summary::Number(s.coarse(ORDER_STATISTICS)),
         Summary::Category(s) => Summary::Category(s.coarse(LEVELS)),
     };
-    let file = SketchFile { format: FORMAT, rows, features: names.iter().cloned().zip(sketches.iter().map(coarse)).collect() };
-    write_json(out, &file)?;
+    let file = SketchFile::new(rows, names.iter().cloned().zip(sketches.iter().map(coarse)).collect());
+    write_json(&Real, out, &file)?;
     Ok(json!({"status": "profiled", "rows": rows, "features": names.len(), "skipped": skipped, "profile": out.display().to_string()}))
 }

@@ -10,11 +10,11 @@ use super::fuse::Weights;
 use super::profile::{Profile, StudentFeature};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::lake::column::{Column, Kind, NULL};
-use crate::run::directory::{cannot_create, write_atomic, write_json};
+use crate::run::directory::{create_dir, write_atomic, write_json};
 use crate::run::job::Run;
 use crate::student::export::{Input, to_onnx};
 use crate::student::{Student, to_json};
-use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training};
+use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training, read_limited};
 use crate::teacher::encode::{Block, Feature, Plan};
 use crate::teacher::onnx::Onnx;
 
@@ -25,18 +25,19 @@ const TOLERANCE: f64 = 1e-6;
 
 /// Writes `teacher.toml`, `model.json`, `model.onnx`, `fidelity.json` and the model card; `held_out` are the columns of accounts for the comparison.
 pub fn write(run: &Run, folder: &Path, student: &dyn Student, profile: &Profile, fit: &Fit, held_out: &[Vec<f32>]) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| cannot_create(&e, folder))?;
+    let store = run.directory.store;
+    create_dir(store, folder)?;
     let bundle = bundle(run, folder, &profile.student, fit, Format::Coldstart);
     let text = toml::to_string(&bundle).map_err(|e| Error::bug(format!("the student's bundle cannot be written: {e}")))?;
-    write_atomic(&folder.join("teacher.toml"), text.as_bytes())?;
-    write_atomic(&folder.join("model.json"), to_json(student)?.as_bytes())?;
+    write_atomic(store, &folder.join("teacher.toml"), text.as_bytes())?;
+    write_atomic(store, &folder.join("model.json"), to_json(student)?.as_bytes())?;
     let inputs: Vec<Input> = profile.student.iter().map(|f| Input { name: &f.name, levels: &f.levels }).collect();
-    write_atomic(&folder.join("model.onnx"), &to_onnx(student, &inputs)?)?;
+    write_atomic(store, &folder.join("model.onnx"), &to_onnx(student, &inputs)?)?;
     let verified = verify_onnx(run, folder, student, profile, fit, held_out)?;
-    write_json(&folder.join("fidelity.json"), fit)?;
+    write_json(store, &folder.join("fidelity.json"), fit)?;
     let card = card(run, &profile.student, fit, verified, &Weights::load(run)?);
-    write_atomic(&folder.join("card.md"), markdown(&card)?.as_bytes())?;
-    write_json(&folder.join("card.json"), &card)
+    write_atomic(store, &folder.join("card.md"), markdown(&card)?.as_bytes())?;
+    write_json(store, &folder.join("card.json"), &card)
 }
 
 fn bundle(run: &Run, folder: &Path, features: &[StudentFeature], fit: &Fit, format: Format) -> Bundle {
@@ -65,7 +66,7 @@ fn bundle(run: &Run, folder: &Path, features: &[StudentFeature], fit: &Fit, form
 /// Scores accounts through ONNX Runtime and compares; false where the runtime is not installed.
 fn verify_onnx(run: &Run, folder: &Path, student: &dyn Student, profile: &Profile, fit: &Fit, held_out: &[Vec<f32>]) -> Result<bool> {
     let bundle = bundle(run, folder, &profile.student, fit, Format::Onnx);
-    let onnx = match Onnx::load(&bundle.model_path(), &bundle) {
+    let onnx = match Onnx::load(read_limited(&bundle.model_path())?, &bundle) {
         Err(e) if e.kind() == ErrorKind::Missing => {
             run.log.info("fit", "model.onnx was not verified: ONNX Runtime is not installed", json!({}));
             return Ok(false);

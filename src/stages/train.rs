@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::score::{profiled, support_of};
-use super::sketch_file::SketchFile;
-use super::{calculator_file, histories};
+use super::{calculator_file, histories, sketch_file};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
+use crate::lake::store::Real;
 use crate::relevance::calculator::{Calculator, Repeat};
 use crate::relevance::duplicates::Differences;
 use crate::relevance::findings::{DropOne, Findings, Published, Seen};
@@ -22,7 +22,7 @@ use crate::relevance::world::{self, World, pseudo_rows};
 use crate::run::directory::write_json;
 use crate::run::events::Log;
 use crate::run::inputs::{Panel, load_teachers};
-use crate::run::job::give_back_memory;
+use crate::run::{cancel, memory};
 use crate::teacher::encode::{Feature, Plan};
 use crate::teacher::{Teacher, Workspace, named_features};
 
@@ -38,7 +38,7 @@ pub fn command(pipeline: &Pipeline, out: &Path, log: &Log) -> Result<Value> {
     let panel = Panel { pipeline, teachers: &teachers, features: &features, plan: &plan, encoders: &encoders };
     let everyone: Vec<usize> = (0..teachers.len()).collect();
     let profiles = profile_histories(panel, &everyone)?;
-    give_back_memory();
+    memory::give_back();
     let (mut calculator, differences) = train(panel, &everyone, profiles)?;
     let copies = differences.copies();
     let active: Vec<usize> = everyone.iter().copied().filter(|k| copies[*k].is_none()).collect();
@@ -64,7 +64,7 @@ pub fn command(pipeline: &Pipeline, out: &Path, log: &Log) -> Result<Value> {
             json!({"teachers": active.len()}),
         );
     }
-    write_json(out, &calculator)?;
+    write_json(&Real, out, &calculator)?;
     Ok(told(&calculator, out))
 }
 
@@ -123,7 +123,7 @@ pub fn summaries(panel: Panel, active: &[usize], features: &[Feature]) -> Result
     let summarise = |k: &usize| -> Result<Option<Summaries>> {
         let teacher = &panel.teachers[*k];
         if let Some(path) = teacher.bundle.profile_path() {
-            return Ok(Some(SketchFile::read(&path).map_err(|e| e.with("teacher", teacher.name()))?.summaries(features)));
+            return Ok(Some(sketch_file::read(&path, features).map_err(|e| e.with("teacher", teacher.name()))?));
         }
         histories::open(teacher, features)?.map(|h| h.summaries(features)).transpose()
     };
@@ -164,6 +164,7 @@ fn history_of(
     let mut work: Vec<Workspace> = active.iter().map(|_| Workspace::default()).collect();
     let mut first = 0;
     history.blocks(|block| {
+        cancel::check()?;
         let matrix = panel.plan.encode(&block);
         let start = first * classes;
         active.par_iter().zip(&mut scores).zip(&mut work).with_max_len(1).try_for_each(|((&k, scores), work)| {

@@ -19,12 +19,15 @@ use crate::student::Student;
 use bundle::{Bundle, Format};
 use encode::{Block, Encoder, Matrix};
 use trees::engine::{Engine, Scratch};
-use trees::onnx::{Step, TreeGraph};
+use trees::onnx::TreeGraph;
+use trees::onnx_columns::Prepared;
 
 /// What computes a teacher's probabilities.
 enum Model {
-    /// A tree ensemble, and what an ONNX graph does to the columns before it.
-    Trees(Engine, Vec<Step>),
+    /// A tree ensemble over the columns as they are.
+    Trees(Engine),
+    /// A tree ensemble over the columns that an ONNX graph makes of them.
+    TreeGraph(Engine, Vec<Prepared>),
     Onnx(onnx::Onnx),
     Student(Box<dyn Student>),
 }
@@ -80,8 +83,10 @@ impl Teacher {
         let (own, rows) = (self.onto.len(), block.rows);
         work.own.resize(rows * own, 0.0);
         match &self.model {
-            Model::Trees(engine, steps) => {
-                let columns = prepared(&encoder.columns(matrix), steps);
+            Model::Trees(engine) => engine.predict(&encoder.columns(matrix), &mut work.own, &mut work.scratch),
+            Model::TreeGraph(engine, prepared) => {
+                let inputs = encoder.columns(matrix);
+                let columns: Vec<Cow<[f32]>> = prepared.iter().map(|p| p.of(&inputs)).collect();
                 let columns: Vec<&[f32]> = columns.iter().map(|c| c.as_ref()).collect();
                 engine.predict(&columns, &mut work.own, &mut work.scratch);
             }
@@ -106,7 +111,9 @@ impl Teacher {
     fn check_shape(&self) -> Result<()> {
         let width = self.bundle.matrix_width();
         let (inputs, classes) = match &self.model {
-            Model::Trees(engine, _) => (engine.features(), engine.classes()),
+            Model::Trees(engine) => (engine.features(), engine.classes()),
+            // its columns are of the features' making
+            Model::TreeGraph(engine, _) => (width, engine.classes()),
             Model::Student(student) => (student.kinds().len(), student.classes()),
             Model::Onnx(_) => return Ok(()),
         };
@@ -114,7 +121,7 @@ impl Teacher {
             let said = self.onto.len();
             return Err(Error::data(format!("the model has {classes} classes, teacher.toml names {said}")).with("key", "model.classes"));
         }
-        match inputs <= width {
+        match inputs == width {
             true => Ok(()),
             false => {
                 Err(Error::data(format!("the model has {inputs} inputs, the features of teacher.toml make {width}"))
@@ -127,34 +134,26 @@ impl Teacher {
 fn load_model(bundle: &Bundle, path: &Path) -> Result<Model> {
     let bytes = bundle::read_limited(path)?;
     Ok(match bundle.model.format {
-        Format::Lightgbm => Model::Trees(Engine::new(&trees::lightgbm::parse(&bytes)?)?, Vec::new()),
-        Format::Xgboost => Model::Trees(Engine::new(&trees::xgboost::parse(&bytes)?)?, Vec::new()),
+        Format::Lightgbm => Model::Trees(Engine::new(&trees::lightgbm::parse(&bytes)?)?),
+        Format::Xgboost => Model::Trees(Engine::new(&trees::xgboost::parse(&bytes)?)?),
         Format::Coldstart => Model::Student(read_student(&bytes)?),
         Format::Onnx => match tree_graph(bundle, &bytes)? {
-            Some(graph) => Model::Trees(Engine::new(&graph.ensemble)?, graph.steps),
-            None => Model::Onnx(onnx::Onnx::load(path, bundle)?),
+            Some(graph) => Model::TreeGraph(Engine::new(&graph.ensemble)?, graph.columns),
+            None => Model::Onnx(onnx::Onnx::load(bytes, bundle)?),
         },
     })
 }
 
-/// A graph over one matrix of numbers that is no more than trees, which our engine scores; everything else is for ONNX Runtime.
+/// A graph over numbers that is no more than trees, which our engine scores; everything else is for ONNX Runtime.
 fn tree_graph(bundle: &Bundle, bytes: &[u8]) -> Result<Option<TreeGraph>> {
+    // an input of its own is for a feature of one column
+    let is_single = |f: &bundle::FeatureSpec| f.encode.is_none_or(|e| e == bundle::Encode::Code);
+    let names: Vec<&str> = bundle.features.iter().map(|f| f.name.as_str()).collect();
+    let names = if bundle.features.iter().all(is_single) { names.as_slice() } else { &[] };
     match bundle.features.iter().any(|f| f.encode == Some(bundle::Encode::Text)) {
-        true => Ok(None),
-        false => trees::onnx::parse(bytes, bundle.matrix_width()),
+        true => crate::teacher::onnx_proto::read(bytes).map(|_| None),
+        false => trees::onnx::parse(bytes, bundle.matrix_width(), names),
     }
-}
-
-/// The columns as the trees take them.
-fn prepared<'a>(columns: &[&'a [f32]], steps: &[Step]) -> Vec<Cow<'a, [f32]>> {
-    let prepare = |(j, column): (usize, &&'a [f32])| {
-        let mut column = Cow::Borrowed(*column);
-        for step in steps {
-            step.apply(j, column.to_mut());
-        }
-        column
-    };
-    columns.iter().enumerate().map(prepare).collect()
 }
 
 /// A student from the bytes of its file.

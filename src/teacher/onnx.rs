@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Tensor, TensorElementType, ValueType};
+use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Encode};
 use super::encode::{Block, Encoder, Matrix, ModelInput};
 use crate::error::{Error, Kind, Result};
 use crate::lake::column::{Column, NULL};
@@ -26,18 +26,25 @@ type Feed = Vec<(String, SessionInputValue<'static>)>;
 
 impl Onnx {
     /// Loads the model and finds its probability output: the one float output, `[rows, classes]`, `[rows]` or `[rows, 1]`.
-    pub fn load(path: &Path, bundle: &Bundle) -> Result<Onnx> {
-        let bytes = super::bundle::read_limited(path)?;
+    pub fn load(bytes: Vec<u8>, bundle: &Bundle) -> Result<Onnx> {
         let session = open(&bytes)?;
         let output = probability_output(&session)?;
         let inputs = session.inputs();
         let matrix = inputs.len() == 1 && (bundle.features.len() > 1 || inputs[0].name() != bundle.features[0].name);
         if !matrix {
             for input in inputs {
-                if !bundle.features.iter().any(|f| f.name == input.name()) {
-                    return Err(Error::data("the model has an input that is no feature of teacher.toml").with("input", input.name()));
+                let feature =
+                    bundle.features.iter().find(|f| f.name == input.name()).ok_or_else(|| {
+                        Error::data("the model has an input that is no feature of teacher.toml").with("input", input.name())
+                    })?;
+                if feature.encode == Some(Encode::OneHot) {
+                    return Err(Error::data("an input of its own takes no one_hot feature: its shape is [rows, 1]").column(&feature.name));
                 }
+                let is_text = feature.encode == Some(Encode::Text);
+                takes(input, if is_text { TensorElementType::String } else { TensorElementType::Float32 }, 1)?;
             }
+        } else {
+            takes(&inputs[0], TensorElementType::Float32, bundle.matrix_width())?;
         }
         Ok(Onnx { bytes, sessions: Mutex::new(vec![session]), output, matrix, classes: bundle.model.classes.len() })
     }
@@ -64,9 +71,9 @@ impl Onnx {
             }
             _ => {
                 let wanted = format!("[{}, {}]", block.rows, self.classes);
-                return Err(
-                    Error::data(format!("the model's output has the shape {found:?}, {wanted} is expected")).with("output", &self.output)
-                );
+                return Err(Error::data(format!("the model's output has the shape {found:?}, {wanted} is expected"))
+                    .with("output", &self.output)
+                    .hint("export the probabilities of all classes that teacher.toml names, a column for each"));
             }
         }
         drop(outputs);
@@ -127,11 +134,31 @@ fn open(bytes: &[u8]) -> Result<Session> {
     built.commit_from_memory(bytes).map_err(|e| failed("not an ONNX model that ONNX Runtime can load", &e))
 }
 
+/// The input must be a tensor of `wanted` with `columns` columns, so far as its shape is fixed.
+fn takes(input: &Outlet, wanted: TensorElementType, columns: usize) -> Result<()> {
+    let refuse = |why: String, hint: &str| Err(Error::data(why).with("input", input.name()).hint(hint));
+    match input.dtype() {
+        ValueType::Tensor { ty, .. } if *ty != wanted => {
+            let hint = if wanted == TensorElementType::String { "export it with a string input" } else { "export it with float32 inputs" };
+            refuse(format!("the model takes {ty} here, it would be fed {wanted}"), hint)
+        }
+        ValueType::Tensor { shape, .. } => match shape.get(1) {
+            Some(width) if *width >= 0 && usize::try_from(*width) != Ok(columns) => refuse(
+                format!("the model takes {width} columns here, the features of teacher.toml make {columns}"),
+                "name its features in their order",
+            ),
+            _ => Ok(()),
+        },
+        other => refuse(format!("the model takes {other:?} here"), "export it with tensors as inputs"),
+    }
+}
+
 fn probability_output(session: &Session) -> Result<String> {
-    let mut found = Vec::new();
+    let (mut found, mut is_wide) = (Vec::new(), false);
     for output in session.outputs() {
         match output.dtype() {
             ValueType::Tensor { ty: TensorElementType::Float32, .. } => found.push(output.name().to_string()),
+            ValueType::Tensor { ty: TensorElementType::Float64, .. } => is_wide = true,
             ValueType::Sequence(_) | ValueType::Map { .. } => {
                 return Err(Error::data("the model's probabilities are a sequence of maps")
                     .with("output", output.name())
@@ -142,8 +169,13 @@ fn probability_output(session: &Session) -> Result<String> {
     }
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        [] => Err(Error::data("the model has no float output").hint("export it with its probabilities as an output")),
-        many => Err(Error::data(format!("the model has {} float outputs; one, its probabilities, is expected", many.len()))),
+        [] if is_wide => {
+            Err(Error::data("the model's probabilities are float64").hint("export it with a Cast of its probabilities to float32"))
+        }
+        [] => Err(Error::data("the model has no float output, but labels alone").hint("export it with its probabilities as an output")),
+        many => Err(Error::data(format!("the model has {} float outputs; one, its probabilities, is expected", many.len()))
+            .value(many.join(", "))
+            .hint("export it with its probabilities (and labels) as its only outputs")),
     }
 }
 

@@ -3,6 +3,22 @@
 
 use prost::Message;
 
+use crate::error::{Error, Result};
+
+/// Decodes a model. Refuses what is none, and one whose constants lie in other files: a bundle's model is one file.
+pub fn read(bytes: &[u8]) -> Result<ModelProto> {
+    let refused = |message: String| Error::data(message).with("format", "onnx");
+    let model = ModelProto::decode(bytes).map_err(|e| refused(format!("this is not an ONNX model: {e}")))?;
+    let functions = model.functions.iter().flat_map(|f| &f.node);
+    let outside = model.graph.iter().find_map(GraphProto::outside).or_else(|| functions.into_iter().find_map(NodeProto::outside));
+    match outside {
+        Some(tensor) => Err(refused("the model keeps constants in another file (external data)".into())
+            .with("tensor", tensor.name.chars().take(200).collect::<String>())
+            .hint("save it as one file: onnx.save(model, path, save_as_external_data=False)")),
+        None => Ok(model),
+    }
+}
+
 /// A model: a graph and the operator sets that its nodes are from.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
@@ -20,6 +36,15 @@ pub struct ModelProto {
     pub opset_import: Vec<OperatorSetIdProto>,
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
+}
+
+/// Nodes under a name of their own.
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionProto {
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
 }
 
 /// An operator set; the empty domain is ONNX's own.
@@ -52,6 +77,27 @@ pub struct GraphProto {
     pub input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensorProto>,
+}
+
+impl GraphProto {
+    /// A constant, at any depth, that is kept outside the model.
+    fn outside(&self) -> Option<&TensorProto> {
+        let sparse = self.sparse_initializer.iter().flat_map(SparseTensorProto::parts);
+        let own = self.initializer.iter().chain(sparse).find(|t| t.is_outside());
+        own.or_else(|| self.node.iter().find_map(NodeProto::outside))
+    }
+}
+
+impl NodeProto {
+    fn outside(&self) -> Option<&TensorProto> {
+        self.attribute.iter().find_map(|a| {
+            let sparse = a.sparse_tensor.iter().chain(&a.sparse_tensors).flat_map(SparseTensorProto::parts);
+            let own = a.t.iter().chain(&a.tensors).chain(sparse).find(|t| t.is_outside());
+            own.or_else(|| a.g.iter().chain(&a.graphs).find_map(GraphProto::outside))
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,12 +129,22 @@ pub struct AttributeProto {
     pub s: Vec<u8>,
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
+    #[prost(message, optional, tag = "6")]
+    pub g: Option<GraphProto>,
     #[prost(float, repeated, tag = "7")]
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "10")]
+    pub tensors: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    pub graphs: Vec<GraphProto>,
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensorProto>,
+    #[prost(message, repeated, tag = "23")]
+    pub sparse_tensors: Vec<SparseTensorProto>,
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -125,6 +181,66 @@ pub struct TensorProto {
     pub raw_data: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
+}
+
+impl TensorProto {
+    fn is_outside(&self) -> bool {
+        self.data_location != 0 || !self.external_data.is_empty()
+    }
+
+    /// The values of a tensor of float32 or float64; None for another type, and where there are not as many as its shape says.
+    pub fn floats(&self) -> Option<Vec<f64>> {
+        let values: Vec<f64> = match self.data_type {
+            element::FLOAT if self.raw_data.is_empty() => self.float_data.iter().map(|&v| f64::from(v)).collect(),
+            element::FLOAT => chunks(&self.raw_data)?.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            element::DOUBLE if self.raw_data.is_empty() => self.double_data.clone(),
+            element::DOUBLE => chunks(&self.raw_data)?.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            _ => return None,
+        };
+        self.fits(values)
+    }
+
+    /// The same for int64 and uint8.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let values: Vec<i64> = match self.data_type {
+            element::INT64 if self.raw_data.is_empty() => self.int64_data.clone(),
+            element::INT64 => chunks(&self.raw_data)?.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+            element::UINT8 if self.raw_data.is_empty() => self.int32_data.iter().map(|&v| i64::from(v)).collect(),
+            element::UINT8 => self.raw_data.iter().map(|&b| i64::from(b)).collect(),
+            _ => return None,
+        };
+        self.fits(values)
+    }
+
+    fn fits<T>(&self, values: Vec<T>) -> Option<Vec<T>> {
+        let count = self.dims.iter().try_fold(1i64, |n, d| n.checked_mul(*d))?;
+        (usize::try_from(count) == Ok(values.len())).then_some(values)
+    }
+}
+
+/// Bytes by values of N; None where some are left.
+fn chunks<const N: usize>(bytes: &[u8]) -> Option<&[[u8; N]]> {
+    let (chunks, rest) = bytes.as_chunks();
+    rest.is_empty().then_some(chunks)
+}
+
+/// A constant of which most values are 0.
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensorProto {
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<TensorProto>,
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<TensorProto>,
+}
+
+impl SparseTensorProto {
+    fn parts(&self) -> impl Iterator<Item = &TensorProto> {
+        self.values.iter().chain(&self.indices)
+    }
 }
 
 /// Element types of tensors.

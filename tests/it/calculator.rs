@@ -253,7 +253,15 @@ fn the_verdict_distrusts_the_teacher_whose_labels_were_shuffled() {
         assert!(ran.stdout.len() < 4096, "{}", ran.stdout.len());
         let verdict = work.published_table("relevance_verdict");
         assert_eq!((texts(&verdict, "distrust"), texts(&verdict, "verdict")), (vec![Some(teacher.to_string())], vec![Some(said)]));
-        assert!(of(&work, "relevance_drop_one", teacher, "own_skill") < 0.05);
+        let skill = |teacher| of(&work, "relevance_drop_one", teacher, "own_skill");
+        let others = ["bazaar", "wallet", "studio"].into_iter().filter(|t| *t != teacher).map(skill);
+        // by chance the held-out accounts may have another base rate
+        assert!(
+            skill(teacher) < 0.1 && others.clone().all(|s| s > 1.5 * skill(teacher)),
+            "{} {:?}",
+            skill(teacher),
+            others.collect::<Vec<_>>()
+        );
     }
 }
 

@@ -302,4 +302,5 @@ fn four_classes_from_three_formats() {
         }
     }
     assert!(work.published_table("soft_labels").columns().iter().all(|c| c.null_count() == 0));
+    assert!(work.files("home").is_empty() && work.files("tmp").is_empty(), "no library keeps anything of its own");
 }

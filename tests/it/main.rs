@@ -1,8 +1,11 @@
 //! All integration tests, one binary.
 
+mod abstention;
+mod advice;
 mod alignment;
 mod calculator;
 mod commands;
+mod corpus;
 mod explain;
 mod faults;
 mod job;
@@ -14,6 +17,9 @@ mod student;
 mod trees;
 mod workdir;
 mod worlds;
+
+#[path = "../fuzz/parsers.rs"]
+mod parsers;
 
 #[path = "../../fixtures/lake/accounts.rs"]
 mod accounts;

@@ -47,6 +47,7 @@ fn agrees(folder: &str, name: &str) {
     for stage in ["profile", "score"] {
         work.coldstart(&["stage", stage, "../pipeline.toml", "--date", DATE]).is("stage_done");
     }
+    assert!(["home", "tmp", "cwd"].iter().all(|folder| work.files(folder).is_empty()), "{name}: ONNX Runtime leaves traces");
     let scores = work.table(&format!("out/_runs/scores/ds={DATE}/score/scores/part-00000.parquet"));
     assert_eq!(scores.num_rows(), accounts.num_rows(), "{name}");
     for (c, class) in classes.iter().enumerate() {

@@ -8,10 +8,14 @@ use coldstart::teacher::trees::engine::{Engine, Scratch};
 use coldstart::teacher::trees::ensemble::Ensemble;
 use coldstart::teacher::trees::{lightgbm, onnx, xgboost};
 
+/// Inputs of the graphs that take one for each column.
+const NAMES: [&str; 9] = ["f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8"];
+
 /// A model file, rows column by column, and the probabilities that its library gives, row-major.
 struct Case {
     name: String,
-    onnx: bool,
+    /// Columns of the rows, where the model is an ONNX graph.
+    onnx: Option<usize>,
     model: Vec<u8>,
     columns: Vec<Vec<f32>>,
     expected: Vec<f64>,
@@ -31,16 +35,15 @@ impl Case {
         let expected = bytes[12 + 4 * count * features..].as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
         let mut case = Case {
             name: rows.display().to_string(),
-            onnx: model.extension().is_some_and(|e| e == "onnx"),
+            onnx: model.extension().is_some_and(|e| e == "onnx").then_some(features),
             model: read(&model),
             columns,
             expected,
         };
-        if case.onnx {
-            let graph = onnx::parse(&case.model, features).expect("a sound graph").expect("a graph of trees");
-            for step in graph.steps {
-                case.columns.iter_mut().enumerate().for_each(|(feature, values)| step.apply(feature, values));
-            }
+        if case.onnx.is_some() {
+            let graph = onnx::parse(&case.model, features, &NAMES[..features]).expect("a sound graph").expect("a graph of trees");
+            let inputs: Vec<&[f32]> = case.columns.iter().map(Vec::as_slice).collect();
+            case.columns = graph.columns.iter().map(|p| p.of(&inputs).into_owned()).collect();
         }
         case
     }
@@ -51,9 +54,9 @@ impl Case {
 
     /// Another model in this one's format; None if an ONNX graph is not for the engine.
     fn parse_bytes(&self, bytes: &[u8]) -> Result<Option<Ensemble>> {
-        match bytes {
-            _ if self.onnx => Ok(onnx::parse(bytes, self.columns.len())?.map(|graph| graph.ensemble)),
-            [b't', b'r', b'e', b'e', ..] => lightgbm::parse(bytes).map(Some),
+        match (self.onnx, bytes) {
+            (Some(features), _) => Ok(onnx::parse(bytes, features, &NAMES[..features])?.map(|graph| graph.ensemble)),
+            (None, [b't', b'r', b'e', b'e', ..]) => lightgbm::parse(bytes).map(Some),
             _ => xgboost::parse(bytes).map(Some),
         }
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Bins of a column, with the one for null.
 pub const BINS: usize = 256;
-/// Columns whose bins lie together, so that one load serves all of them.
+/// Features whose histograms are filled together: they fill half of the smallest first-level cache, and one load reads a row's bins of all.
 pub const LANES: usize = 4;
 /// Cuts are chosen from at most this many rows, evenly spread over all.
 const CUT_ROWS: usize = 50_000;
@@ -43,8 +43,11 @@ pub struct Binned {
     /// The column that each binned feature comes from, ascending.
     pub columns: Vec<usize>,
     pub cuts: Vec<Cuts>,
-    /// For every LANES features the bins of all rows; the lanes past the last feature are 0.
-    pub groups: Vec<Vec<[u8; LANES]>>,
+    /// The bins of each feature, `[feature][row]`: what parts the rows of a split.
+    pub by_column: Vec<Vec<u8>>,
+    /// The same `[row][feature]`, rows of [`stride`](Binned::stride) bytes, 0 past the last feature: what histograms read. Scattered rows of a small
+    /// leaf then cost one line of cache each, not one for every few features.
+    pub by_row: Vec<u8>,
 }
 
 impl Binned {
@@ -52,24 +55,34 @@ impl Binned {
     pub fn new(sample: &Sample) -> Self {
         let found: Vec<Option<Cuts>> = (0..sample.columns.len()).into_par_iter().map(|j| cuts(sample, j)).collect();
         let (columns, cuts): (Vec<_>, Vec<_>) = found.into_iter().enumerate().filter_map(|(j, c)| Some((j, c?))).unzip();
-        let groups = (0..columns.len().div_ceil(LANES)).into_par_iter().map(|g| group(sample, &columns, &cuts, g)).collect();
-        Binned { columns, cuts, groups }
+        let by_column: Vec<Vec<u8>> =
+            columns.par_iter().zip(&cuts).map(|(&j, cuts)| sample.columns[j].iter().map(|x| cuts.bin(*x)).collect()).collect();
+        let by_row = rows(&by_column, sample.rows());
+        Binned { columns, cuts, by_column, by_row }
     }
 
-    /// The bin of a feature in a row.
-    #[cfg(test)]
-    pub fn bin(&self, feature: usize, row: usize) -> u8 {
-        self.groups[feature / LANES][row][feature % LANES]
+    /// Bytes of a row in `by_row`.
+    pub fn stride(&self) -> usize {
+        stride(self.columns.len())
     }
 }
 
-fn group(sample: &Sample, columns: &[usize], cuts: &[Cuts], g: usize) -> Vec<[u8; LANES]> {
-    let mut out = vec![[0; LANES]; sample.rows()];
-    for (lane, feature) in (g * LANES..columns.len().min((g + 1) * LANES)).enumerate() {
-        for (to, &x) in out.iter_mut().zip(sample.columns[columns[feature]]) {
-            to[lane] = cuts[feature].bin(x);
+fn stride(features: usize) -> usize {
+    features.next_multiple_of(LANES)
+}
+
+/// Rows that are turned at a time: their bins stay in cache while columns are read one after the other.
+const BLOCK: usize = 512;
+
+fn rows(by_column: &[Vec<u8>], n: usize) -> Vec<u8> {
+    let stride = stride(by_column.len());
+    let mut out = vec![0; n * stride];
+    out.par_chunks_mut(BLOCK * stride.max(1)).enumerate().for_each(|(block, out)| {
+        for (feature, column) in by_column.iter().enumerate() {
+            let bins = &column[block * BLOCK..];
+            out.chunks_exact_mut(stride).zip(bins).for_each(|(row, bin)| row[feature] = *bin);
         }
-    }
+    });
     out
 }
 
@@ -155,7 +168,7 @@ mod tests {
         let weights = vec![1.0; 10_000];
         let binned = Binned::new(&sample(&[&x], &[Kind::Number], &soft, &weights));
         let mut count = [0; BINS];
-        (0..10_000).for_each(|i| count[binned.bin(0, i) as usize] += 1);
+        (0..10_000).for_each(|i| count[binned.by_column[0][i] as usize] += 1);
         assert_eq!(count[0], 0);
         assert!(count[1..].iter().all(|c| (30..60).contains(c)), "{count:?}");
     }
@@ -170,7 +183,8 @@ mod tests {
         let binned = Binned::new(&sample(&columns, &[Kind::Number, Kind::Category { levels: 400 }], &soft, &weights));
         assert_eq!(binned.columns, [1]);
         assert_eq!(binned.cuts[0].bins(), BINS);
-        assert_eq!(binned.bin(0, 999), 1);
-        assert_eq!(binned.bin(0, 699), 255);
+        assert_eq!(binned.by_column[0][999], 1);
+        assert_eq!(binned.by_column[0][699], 255);
+        assert!(binned.by_row.chunks(LANES).zip(&binned.by_column[0]).all(|(row, bin)| row == [*bin, 0, 0, 0]));
     }
 }

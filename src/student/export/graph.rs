@@ -144,7 +144,7 @@ impl Graph {
             doc_string: description.into(),
             graph: Some(self.proto),
             opset_import: vec![import("", OPSET), import(ML, ML_OPSET)],
-            metadata_props: Vec::new(),
+            ..Default::default()
         };
         model.encode_to_vec()
     }

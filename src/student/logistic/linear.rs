@@ -26,7 +26,7 @@ pub struct Logistic {
     kinds: Vec<Kind>,
     bias: Vec<f64>,
     terms: Vec<Term>,
-    /// For each category column the place in its term of every level.
+    /// For each category column the place in its term of every level up to the last that has one.
     places: Vec<Vec<Option<u32>>>,
 }
 
@@ -129,10 +129,10 @@ fn places(kind: Kind, term: &Term, classes: usize) -> Result<Vec<Option<u32>>> {
             if scale && list(weight) && null.as_ref().is_none_or(list) { Ok(Vec::new()) } else { Err(bad()) }
         }
         (Kind::Category { levels: count }, Term::Category { levels, weights }) => {
-            let mut places = vec![None; count];
-            if levels.len() != weights.len() || !weights.iter().all(list) {
+            if levels.len() != weights.len() || !weights.iter().all(list) || levels.iter().any(|l| *l as usize >= count) {
                 return Err(bad());
             }
+            let mut places = vec![None; levels.iter().max().map_or(0, |l| *l as usize + 1)];
             for (place, level) in levels.iter().enumerate() {
                 let slot = places.get_mut(*level as usize).ok_or_else(bad)?;
                 if slot.replace(place as u32).is_some() {

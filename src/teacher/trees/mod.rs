@@ -8,6 +8,7 @@ pub mod ensemble;
 mod layout;
 pub mod lightgbm;
 pub mod onnx;
+pub mod onnx_columns;
 mod onnx_nodes;
 mod program;
 mod question;

@@ -1,126 +1,102 @@
-//! ONNX graphs that are one tree ensemble over one float matrix -> [`TreeGraph`], as the converters of LightGBM, XGBoost and scikit-learn write them.
+//! ONNX graphs that are one tree ensemble over columns of floats -> [`TreeGraph`], as the converters of LightGBM, XGBoost and scikit-learn write them.
 //!
 //! | node | read as |
 //! |---|---|
-//! | `Imputer`, `Scaler` | what is done to the columns before |
-//! | `TreeEnsembleClassifier` | the ensemble |
+//! | `Imputer`, `Scaler`; `Add`, `Sub`, `Mul`, `Div` by constants | what is done to a column before (see `onnx_columns.rs`) |
+//! | `Concat`, `ArrayFeatureExtractor`, `Reshape` to the same columns | which columns there are |
+//! | `TreeEnsembleClassifier`, `TreeEnsembleRegressor`, `TreeEnsemble` | the ensemble (see `onnx_nodes.rs`) |
+//! | `Sigmoid`, `Softmax` after an ensemble without a link | its link |
 //! | `Identity`, `Cast` to float, `Mul` by one | nothing |
 //! | another way to the probabilities, `ZipMap` | not ours: such a graph is for a runtime |
 //!
-//! The meaning of the operators is ONNX Runtime's: thresholds and sums are float32.
+//! The meaning of the operators is ONNX Runtime's: sums are float32, and so are thresholds where the input is.
 
 use std::collections::HashMap;
 
-use prost::Message;
-
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, Link};
+use super::onnx_columns::{self, Prepared};
 use super::onnx_nodes::ensemble;
 use crate::error::{Error, Result};
-use crate::teacher::onnx_proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, element};
+use crate::teacher::onnx_proto::{self, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, element};
 
 /// A graph whose probability output is a tree ensemble's.
 #[derive(Debug)]
 pub struct TreeGraph {
     /// Name of the output that has the probabilities.
     pub output: String,
-    /// What is done to the columns first, in order.
-    pub steps: Vec<Step>,
+    /// The ensemble's columns, made of the model's inputs.
+    pub columns: Vec<Prepared>,
     pub ensemble: Ensemble,
 }
 
-/// Work on one column at a time; a list holds one value for each column, or one for all.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    /// `replaced` (often NaN) becomes the column's value.
-    Impute { replaced: f32, values: Vec<f32> },
-    /// `(x - offset) * scale`, in float32.
-    Scale { offset: Vec<f32>, scale: Vec<f32> },
-}
-
-impl Step {
-    /// Does it to the values of column `feature`.
-    pub fn apply(&self, feature: usize, values: &mut [f32]) {
-        let of = |list: &[f32]| list.get(feature).or(list.first()).copied().unwrap_or(0.0);
-        match self {
-            Step::Impute { replaced, values: new } => {
-                let new = of(new);
-                let is_replaced = |v: f32| v == *replaced || (replaced.is_nan() && v.is_nan());
-                values.iter_mut().filter(|v| is_replaced(**v)).for_each(|v| *v = new);
-            }
-            Step::Scale { offset, scale } => {
-                let (offset, scale) = (of(offset), of(scale));
-                values.iter_mut().for_each(|v| *v = (*v - offset) * scale);
-            }
-        }
-    }
-
-    fn fits(&self, features: usize) -> bool {
-        let fits = |list: &[f32]| list.len() == 1 || list.len() == features;
-        match self {
-            Step::Impute { values, .. } => fits(values),
-            Step::Scale { offset, scale } => fits(offset) && fits(scale),
-        }
-    }
-}
-
-/// Reads a graph over a matrix of `features` columns. None: it is sound so far as one can see, but for a runtime.
-pub fn parse(bytes: &[u8], features: usize) -> Result<Option<TreeGraph>> {
-    let model = ModelProto::decode(bytes).map_err(|e| refused(format!("this is not an ONNX model: {e}")))?;
+/// Reads a graph over a matrix of `features` columns, or over one input of one column for each of `names`. None: it is sound so far as one
+/// can see, but for a runtime.
+pub fn parse(bytes: &[u8], features: usize, names: &[&str]) -> Result<Option<TreeGraph>> {
+    let model = onnx_proto::read(bytes)?;
     let graph = model.graph.ok_or_else(|| refused("the model has no graph"))?;
-    let Some(path) = Path::find(&graph) else { return Ok(None) };
-    let mut steps = Vec::new();
-    for node in path.before {
-        let Some(step) = step(node) else { return Ok(None) };
-        steps.extend(step);
+    let Some(end) = End::find(&graph) else { return Ok(None) };
+    let Some(source) = end.trees.input.first() else { return Ok(None) };
+    let Some((columns, wide)) = onnx_columns::prepared(&graph, source, features, names)? else { return Ok(None) };
+    let Some(mut ensemble) = ensemble(end.trees, columns.len(), wide)? else { return Ok(None) };
+    if let Some(link) = end.link {
+        if end.trees.op_type == "TreeEnsembleClassifier"
+            || ensemble.link != Link::Identity
+            || (ensemble.outputs == 1 && link == Link::Softmax)
+        {
+            return Ok(None);
+        }
+        ensemble.link = link;
     }
-    if !steps.iter().all(|step| step.fits(features)) {
-        return Err(refused("an Imputer or Scaler has another number of columns than the features").value(features));
+    if end.is_one_column && ensemble.outputs != 1 {
+        return Ok(None);
     }
-    let Some(ensemble) = ensemble(&Attributes(path.trees), features)? else { return Ok(None) };
     ensemble.validate()?;
-    Ok(Some(TreeGraph { output: path.output.to_owned(), steps, ensemble }))
+    Ok(Some(TreeGraph { output: end.output.to_owned(), columns, ensemble }))
 }
 
 pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::data(message).with("format", "onnx")
 }
 
-/// The way from the one input through a tree ensemble to the one float output.
-struct Path<'a> {
-    before: Vec<&'a NodeProto>,
+/// The way from a tree ensemble to the one float output.
+struct End<'a> {
     trees: &'a NodeProto,
     output: &'a str,
+    link: Option<Link>,
+    /// Whether the output is reshaped as only one column can be.
+    is_one_column: bool,
 }
 
-impl<'a> Path<'a> {
-    fn find(graph: &'a GraphProto) -> Option<Path<'a>> {
-        let constants: HashMap<&str, &TensorProto> = graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+impl<'a> End<'a> {
+    fn find(graph: &'a GraphProto) -> Option<End<'a>> {
+        let constants = constants(graph);
         let makers: HashMap<&str, &NodeProto> = graph.node.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
-        let mut inputs = graph.input.iter().filter(|i| !constants.contains_key(i.name.as_str()));
-        let (Some(input), None) = (inputs.next(), inputs.next()) else { return None };
         let mut outputs =
             graph.output.iter().filter(|o| element_type(o) != Some(element::INT64) && element_type(o) != Some(element::STRING));
         let (Some(output), None) = (outputs.next(), outputs.next()) else { return None };
-        if element_type(input) != Some(element::FLOAT) || element_type(output) != Some(element::FLOAT) {
+        if element_type(output) != Some(element::FLOAT) {
             return None;
         }
         let mut at = output.name.as_str();
+        let (mut link, mut is_one_column) = (None, false);
         // a graph is no longer than its list of nodes, whatever circles it claims
-        let mut before = Vec::new();
-        let mut trees: Option<&NodeProto> = None;
         for _ in 0..=graph.node.len() {
-            if at == input.name {
-                before.reverse();
-                return trees.map(|trees| Path { before, trees, output: &output.name });
-            }
             let node = *makers.get(at)?;
-            if trees.is_some() {
-                before.push(node);
-            } else if node.op_type == "TreeEnsembleClassifier" && node.domain == "ai.onnx.ml" && node.output.get(1).is_some_and(|o| o == at)
-            {
-                trees = Some(node);
-            } else if !changes_nothing(node, &constants) {
-                return None;
+            match (node.domain.as_str(), node.op_type.as_str()) {
+                ("ai.onnx.ml", "TreeEnsembleClassifier") if node.output.get(1).is_some_and(|o| o == at) => {
+                    return Some(End { trees: node, output: &output.name, link, is_one_column });
+                }
+                ("ai.onnx.ml", "TreeEnsembleRegressor" | "TreeEnsemble") => {
+                    return Some(End { trees: node, output: &output.name, link, is_one_column });
+                }
+                ("", "Sigmoid") if link.is_none() => link = Some(Link::Sigmoid { slope: 1.0 }),
+                ("", "Softmax") if link.is_none() && matches!(Attributes(node).int("axis"), None | Some(1 | -1)) => {
+                    link = Some(Link::Softmax)
+                }
+                ("", "Reshape") if matches!(integers(&constants, node.input.get(1)?)?.as_slice(), [-1] | [-1, 1]) => is_one_column = true,
+                ("", "Squeeze") if integers(&constants, node.input.get(1)?)? == [1] => is_one_column = true,
+                _ if changes_nothing(node, &constants) => {}
+                _ => return None,
             }
             at = node.input.first()?;
         }
@@ -128,37 +104,29 @@ impl<'a> Path<'a> {
     }
 }
 
-fn element_type(value: &ValueInfoProto) -> Option<i32> {
+/// The constants of a graph by their names.
+pub(super) fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
+    graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect()
+}
+
+pub(super) fn element_type(value: &ValueInfoProto) -> Option<i32> {
     Some(value.r#type.as_ref()?.tensor_type.as_ref()?.elem_type)
+}
+
+/// The values of a constant of int64.
+pub(super) fn integers(constants: &HashMap<&str, &TensorProto>, name: &str) -> Option<Vec<i64>> {
+    constants.get(name)?.integers()
 }
 
 fn changes_nothing(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> bool {
     let is_one = |name: &String| {
-        constants.get(name.as_str()).is_some_and(|t| {
-            let count: i64 = t.dims.iter().product();
-            t.data_type == element::FLOAT && count == 1 && (t.float_data == [1.0] || t.raw_data == 1f32.to_le_bytes())
-        })
+        constants.get(name.as_str()).is_some_and(|t| t.data_type == element::FLOAT && t.floats().is_some_and(|values| values == [1.0]))
     };
     match (node.domain.as_str(), node.op_type.as_str()) {
         ("", "Identity") => true,
         ("", "Cast") => Attributes(node).int("to") == Some(i64::from(element::FLOAT)),
         ("", "Mul") => node.input.get(1).is_some_and(is_one),
         _ => false,
-    }
-}
-
-/// What a node before the trees does: nothing, a step, or (None) something else.
-fn step(node: &NodeProto) -> Option<Option<Step>> {
-    let attributes = Attributes(node);
-    match (node.domain.as_str(), node.op_type.as_str()) {
-        ("ai.onnx.ml", "Scaler") => {
-            Some(Some(Step::Scale { offset: attributes.floats("offset").to_vec(), scale: attributes.floats("scale").to_vec() }))
-        }
-        ("ai.onnx.ml", "Imputer") => {
-            let values = attributes.floats("imputed_value_floats").to_vec();
-            (!values.is_empty()).then(|| Some(Step::Impute { replaced: attributes.float("replaced_value_float").unwrap_or(0.0), values }))
-        }
-        _ => changes_nothing(node, &HashMap::new()).then_some(None),
     }
 }
 
@@ -190,15 +158,25 @@ impl<'a> Attributes<'a> {
         self.find(name).map(|a| a.f)
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
+    pub fn tensor(&self, name: &str) -> Option<&'a TensorProto> {
+        self.find(name)?.t.as_ref()
+    }
+
+    /// The floats of the list `name`, or of the tensor `name_as_tensor`; empty without either, None for a tensor of something else.
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        match self.tensor(&format!("{name}_as_tensor")) {
+            Some(tensor) => tensor.floats(),
+            None => Some(self.floats(name).iter().map(|&v| f64::from(v)).collect()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
-    use crate::teacher::onnx_proto::{TensorTypeProto, TypeProto};
+    use crate::teacher::onnx_proto::{ModelProto, StringStringEntryProto, TensorTypeProto, TypeProto};
 
     fn value(name: &str) -> ValueInfoProto {
         let tensor_type = Some(TensorTypeProto { elem_type: element::FLOAT, ..Default::default() });
@@ -243,7 +221,7 @@ mod tests {
     }
 
     fn second(bytes: &[u8], x: f32) -> f64 {
-        let graph = parse(bytes, 1).unwrap().unwrap();
+        let graph = parse(bytes, 1, &[]).unwrap().unwrap();
         let mut out = [0.0; 2];
         graph.ensemble.predict_row(&[x], &mut out);
         (out[1] * 10.0).round() / 10.0
@@ -268,18 +246,30 @@ mod tests {
 
     #[test]
     fn other_graphs_are_for_a_runtime_and_damaged_ones_refused() {
-        assert!(parse(&model("BRANCH_EQ", 1, 0), 1).unwrap().is_none());
-        assert!(parse(&model("BRANCH_LEQ", 0, 0), 1).is_err());
-        assert!(parse(&model("BRANCH_LEQ", 7, 0), 1).is_err());
+        assert!(parse(&model("BRANCH_EQ", 1, 0), 1, &[]).unwrap().is_none());
+        assert!(parse(&model("BRANCH_LEQ", 0, 0), 1, &[]).is_err());
+        assert!(parse(&model("BRANCH_LEQ", 7, 0), 1, &[]).is_err());
         let bytes = model("BRANCH_LEQ", 1, 0);
-        assert!((1..bytes.len()).all(|cut| !matches!(parse(&bytes[..cut], 1), Ok(Some(_)))));
+        assert!((1..bytes.len()).all(|cut| !matches!(parse(&bytes[..cut], 1, &[]), Ok(Some(_)))));
     }
 
     #[test]
-    fn steps_go_by_column_or_are_for_all() {
-        let mut values = [f32::NAN, 2.0];
-        Step::Impute { replaced: f32::NAN, values: vec![7.0] }.apply(3, &mut values);
-        Step::Scale { offset: vec![0.0, 1.0], scale: vec![1.0, 0.5] }.apply(1, &mut values);
-        assert_eq!(values, [3.0, 0.5]);
+    fn constants_in_other_files_are_refused_wherever_they_hide() {
+        let outside = TensorProto { name: "w".into(), data_location: 1, ..Default::default() };
+        let entry = StringStringEntryProto { key: "location".into(), value: "../../secret".into() };
+        let named = TensorProto { external_data: vec![entry], ..Default::default() };
+        let sound = ModelProto::decode(model("BRANCH_LEQ", 1, 0).as_slice()).unwrap();
+        let graph = |initializer| GraphProto { initializer, ..Default::default() };
+        let inner = AttributeProto { name: "body".into(), g: Some(graph(vec![named.clone()])), ..Default::default() };
+        for spoil in [
+            &(|g: &mut GraphProto| g.initializer.push(outside.clone())) as &dyn Fn(&mut GraphProto),
+            &|g| g.node[0].attribute[0].t = Some(named.clone()),
+            &|g| g.node[0].attribute.push(inner.clone()),
+        ] {
+            let mut model = sound.clone();
+            spoil(model.graph.as_mut().unwrap());
+            let error = parse(&model.encode_to_vec(), 1, &[]).unwrap_err().to_string();
+            assert!(error.contains("external data"), "{error}");
+        }
     }
 }

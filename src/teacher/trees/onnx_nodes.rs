@@ -1,25 +1,52 @@
-//! The node of an ONNX graph that is a tree ensemble -> [`Ensemble`]: lists over all nodes of all trees, and lists of the classes' weights in leaves.
+//! The node of an ONNX graph that is a tree ensemble -> [`Ensemble`].
+//!
+//! `TreeEnsembleClassifier` and `TreeEnsembleRegressor` list all nodes of all trees, leaves among them, and the weights that leaves add to classes or
+//! targets; `TreeEnsemble` lists splits and leaves apart, and the trees' roots. Both become [`Nodes`].
 
 use std::collections::{HashMap, HashSet};
 
 use super::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
 use super::onnx::{Attributes, refused};
 use crate::error::Result;
+use crate::teacher::onnx_proto::NodeProto;
 
-/// A leaf has a value for every class, also where the file lists few: more of them than this are for a runtime.
-const LEAF_VALUES: usize = 1 << 26;
+/// A leaf has a value for every class, also where the file lists few: with more values than this for each that is listed, a model is for a
+/// runtime.
+const SPREAD: usize = 64;
 
-/// The ensemble of a `TreeEnsembleClassifier`, or None where it does what the engine does not.
-pub(super) fn ensemble(node: &Attributes, features: usize) -> Result<Option<Ensemble>> {
-    let doubles = ["nodes_values_as_tensor", "class_weights_as_tensor", "base_values_as_tensor"].iter().any(|name| node.has(name));
+/// The ensemble of a node over `features` columns (`wide`: of float64), or None where it does what the engine does not.
+pub(super) fn ensemble(node: &NodeProto, features: usize, wide: bool) -> Result<Option<Ensemble>> {
+    let attributes = Attributes(node);
+    let read = match node.op_type.as_str() {
+        "TreeEnsembleClassifier" => classifier(&attributes, wide)?,
+        "TreeEnsembleRegressor" => regressor(&attributes, wide)?,
+        _ => trees(&attributes, wide)?,
+    };
+    let Some((nodes, Sums { outputs, base, average, link })) = read else { return Ok(None) };
+    let trees = nodes.trees(outputs)?;
+    let Some(trees) = trees.filter(|trees| !trees.is_empty()) else { return Ok(None) };
+    let scale = if average { 1.0 / trees.len() as f64 } else { 1.0 };
+    Ok(Some(Ensemble { features, outputs, trees, base, scale, sum_in_f32: !wide, link }))
+}
+
+/// What becomes of the leaves' weights.
+struct Sums {
+    outputs: usize,
+    base: Vec<f64>,
+    average: bool,
+    link: Link,
+}
+
+fn classifier(node: &Attributes, wide: bool) -> Result<Option<(Nodes, Sums)>> {
     let classes = node.ints("classlabels_int64s").len().max(node.strings("classlabels_strings").len());
     let ids = node.ints("class_ids");
-    if doubles || classes < 2 || ids.is_empty() {
+    let Some(weights) = node.numbers("class_weights") else { return Ok(None) };
+    if classes < 2 || ids.is_empty() {
         return Ok(None);
     }
     // two classes of which one alone has weights: one sum, that of the second class
     let single = classes == 2 && ids.iter().all(|id| *id == ids[0]);
-    let positive = node.floats("class_weights").iter().all(|w| *w >= 0.0);
+    let positive = weights.iter().all(|w| *w >= 0.0);
     let post = node.find("post_transform").map_or(&b"NONE"[..], |a| &a.s);
     let link = match (post, single) {
         (b"NONE", true) if positive => Link::Identity,
@@ -30,158 +57,283 @@ pub(super) fn ensemble(node: &Attributes, features: usize) -> Result<Option<Ense
         _ => return Ok(None),
     };
     let outputs = if single { 1 } else { classes };
-    let base = match node.floats("base_values") {
-        [] => vec![0.0; outputs],
-        values if values.len() == outputs => values.iter().map(|&v| f64::from(v)).collect(),
-        _ => return Ok(None),
-    };
-    if node.ints("nodes_treeids").len().saturating_mul(outputs) > LEAF_VALUES {
+    let Some(base) = base(node, outputs) else { return Ok(None) };
+    let zeros = vec![0; ids.len()];
+    let lists = (node.ints("class_treeids"), node.ints("class_nodeids"), if single { &zeros } else { ids });
+    let Some(nodes) = listed(node, lists, &weights, outputs, wide)? else { return Ok(None) };
+    Ok(Some((nodes, Sums { outputs, base, average: false, link })))
+}
+
+fn regressor(node: &Attributes, wide: bool) -> Result<Option<(Nodes, Sums)>> {
+    let outputs = usize::try_from(node.int("n_targets").unwrap_or(1)).unwrap_or(0);
+    let post = node.find("post_transform").map_or(&b"NONE"[..], |a| &a.s);
+    let aggregate = node.find("aggregate_function").map_or(&b"SUM"[..], |a| &a.s);
+    let (Some(link), Some(weights)) = (link_of(post, outputs), node.numbers("target_weights")) else { return Ok(None) };
+    if !matches!(aggregate, b"SUM" | b"AVERAGE") || outputs > weights.len() {
         return Ok(None);
     }
-    let Some(trees) = Nodes::read(node)?.trees(node, outputs, single)? else { return Ok(None) };
-    Ok(Some(Ensemble { features, outputs, trees, base, scale: 1.0, sum_in_f32: true, link }))
+    let Some(base) = base(node, outputs) else { return Ok(None) };
+    let lists = (node.ints("target_treeids"), node.ints("target_nodeids"), node.ints("target_ids"));
+    let Some(nodes) = listed(node, lists, &weights, outputs, wide)? else { return Ok(None) };
+    Ok(Some((nodes, Sums { outputs, base, average: aggregate == b"AVERAGE", link })))
 }
 
-/// The lists that describe all nodes of all trees, of equal length.
-struct Nodes<'a> {
-    trees: &'a [i64],
-    ids: &'a [i64],
-    features: &'a [i64],
-    modes: &'a [Vec<u8>],
-    values: &'a [f32],
-    yes: &'a [i64],
-    no: &'a [i64],
-    missing_yes: &'a [i64],
-    places: HashMap<(i64, i64), usize>,
+/// `TreeEnsemble`, of version 5 of the operators of machine learning.
+fn trees(node: &Attributes, wide: bool) -> Result<Option<(Nodes, Sums)>> {
+    const AVERAGE: i64 = 0;
+    const SUM: i64 = 1;
+    let outputs = usize::try_from(node.int("n_targets").unwrap_or(1)).unwrap_or(0);
+    // the numbers of the links are others in ONNX's text than in its runtime
+    if node.int("post_transform").unwrap_or(0) != 0 {
+        return Ok(None);
+    }
+    let aggregate = node.int("aggregate_function").unwrap_or(SUM);
+    let tensors = (node.tensor("nodes_splits"), node.tensor("leaf_weights"), node.tensor("nodes_modes"));
+    let (Some(splits), Some(leaves), Some(modes)) = tensors else { return Err(refused("a tree ensemble lacks its lists")) };
+    let lists = (splits.floats(), leaves.floats(), modes.integers());
+    let (Some(link), (Some(splits), Some(weights), Some(modes))) = (link_of(b"NONE", outputs), lists) else { return Ok(None) };
+    if ![AVERAGE, SUM].contains(&aggregate) || outputs > weights.len() {
+        return Ok(None);
+    }
+    let (features, missing) = (node.ints("nodes_featureids"), node.ints("nodes_missing_value_tracks_true"));
+    let sides = [("nodes_truenodeids", "nodes_trueleafs"), ("nodes_falsenodeids", "nodes_falseleafs")];
+    let [yes, no] = sides.map(|(ids, are_leaves)| (node.ints(ids), node.ints(are_leaves)));
+    let count = modes.len();
+    let lengths = [splits.len(), features.len(), yes.0.len(), yes.1.len(), no.0.len(), no.1.len()];
+    let targets = node.ints("leaf_targetids");
+    if lengths.iter().any(|&l| l != count) || !(missing.is_empty() || missing.len() == count) || targets.len() != weights.len() {
+        return Err(refused("the lists of the tree ensemble differ in length").value(count));
+    }
+    let child = |side: (&[i64], &[i64]), i: usize| -> Result<Child> {
+        let (is_leaf, id) = (side.1[i] != 0, side.0[i]);
+        let place = usize::try_from(id).ok().filter(|p| *p < if is_leaf { weights.len() } else { count });
+        let place = place.ok_or_else(|| refused("a node's child is not there").value(id))?;
+        Ok(if is_leaf { Child::Leaf(place) } else { Child::Inner(place) })
+    };
+    let mut inner = Vec::with_capacity(count);
+    for i in 0..count {
+        let Some(mode) = Mode::of_number(modes[i]) else { return Ok(None) };
+        let Some(ask) = mode.ask(splits[i], wide) else { return Ok(None) };
+        let node = Inner::new(features[i], ask, missing.get(i).is_some_and(|&m| m != 0), child(yes, i)?, child(no, i)?)?;
+        inner.push(Some(node));
+    }
+    let mut roots = Vec::new();
+    for &root in node.ints("tree_roots") {
+        let place = usize::try_from(root).ok().filter(|p| *p < count).ok_or_else(|| refused("a tree's root is not there").value(root))?;
+        roots.push(Child::Inner(place));
+    }
+    let mut adds = Vec::with_capacity(weights.len());
+    for (leaf, (&target, &weight)) in targets.iter().zip(&weights).enumerate() {
+        let target = usize::try_from(target).ok().filter(|t| *t < outputs);
+        adds.push((leaf, target.ok_or_else(|| refused("a leaf is of a target that is not there").value(leaf))?, weight));
+    }
+    Ok(Some((Nodes { inner, roots, adds }, Sums { outputs, base: vec![0.0; outputs], average: aggregate == AVERAGE, link })))
 }
 
-impl<'a> Nodes<'a> {
-    fn read(node: &Attributes<'a>) -> Result<Nodes<'a>> {
-        let nodes = Nodes {
-            trees: node.ints("nodes_treeids"),
-            ids: node.ints("nodes_nodeids"),
-            features: node.ints("nodes_featureids"),
-            modes: node.strings("nodes_modes"),
-            values: node.floats("nodes_values"),
-            yes: node.ints("nodes_truenodeids"),
-            no: node.ints("nodes_falsenodeids"),
-            missing_yes: node.ints("nodes_missing_value_tracks_true"),
-            places: node.ints("nodes_treeids").iter().copied().zip(node.ints("nodes_nodeids").iter().copied()).zip(0..).collect(),
-        };
-        let count = nodes.trees.len();
-        let lengths = [
-            nodes.ids.len(),
-            nodes.features.len(),
-            nodes.modes.len(),
-            nodes.values.len(),
-            nodes.yes.len(),
-            nodes.no.len(),
-            nodes.places.len(),
-        ];
-        if count == 0 || lengths.iter().any(|&l| l != count) || !(nodes.missing_yes.is_empty() || nodes.missing_yes.len() == count) {
-            return Err(refused("the lists of nodes of the tree ensemble are empty, differ in length or name a node twice").value(count));
+fn link_of(post: &[u8], outputs: usize) -> Option<Link> {
+    match post {
+        b"NONE" if outputs > 0 => Some(Link::Identity),
+        b"LOGISTIC" if outputs > 0 => Some(Link::Sigmoid { slope: 1.0 }),
+        b"SOFTMAX" if outputs > 1 => Some(Link::Softmax),
+        _ => None,
+    }
+}
+
+fn base(node: &Attributes, outputs: usize) -> Option<Vec<f64>> {
+    match node.numbers("base_values")? {
+        values if values.is_empty() => Some(vec![0.0; outputs]),
+        values => (values.len() == outputs).then_some(values),
+    }
+}
+
+/// How a split compares, and whether it sends a value that passes to its other side: `x > t` is asked as `x <= t`.
+#[derive(Clone, Copy)]
+enum Mode {
+    AtMost { swapped: bool },
+    Below { swapped: bool },
+}
+
+impl Mode {
+    fn of_name(name: &[u8]) -> Option<Mode> {
+        match name {
+            b"BRANCH_LEQ" => Some(Mode::AtMost { swapped: false }),
+            b"BRANCH_GT" => Some(Mode::AtMost { swapped: true }),
+            b"BRANCH_LT" => Some(Mode::Below { swapped: false }),
+            b"BRANCH_GTE" => Some(Mode::Below { swapped: true }),
+            _ => None,
         }
-        Ok(nodes)
     }
 
-    /// The trees in the order of their first nodes, which are their roots.
-    fn trees(&self, node: &Attributes, outputs: usize, single: bool) -> Result<Option<Vec<Tree>>> {
-        let weights = self.weights(node, outputs, single)?;
-        let (mut trees, mut root) = (Vec::new(), 0);
-        for together in self.trees.chunk_by(|a, b| a == b) {
-            let Some(tree) = self.tree(root, &weights, outputs)? else { return Ok(None) };
-            // another root, or a tree in several places: who knows what that means
-            if tree.splits.len() + tree.leaf_count() != together.len() {
-                return Ok(None);
+    fn of_number(number: i64) -> Option<Mode> {
+        let names: [&[u8]; 4] = [b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT"];
+        Mode::of_name(names.get(usize::try_from(number).ok()?)?)
+    }
+
+    /// The engine's question, and whether its sides are changed. None: a threshold that the type of the column does not hold.
+    fn ask(self, threshold: f64, wide: bool) -> Option<(Rule, bool)> {
+        let exact = wide || threshold.is_nan() || f64::from(threshold as f32) == threshold;
+        match self {
+            // below negative infinity there is nothing
+            _ if !exact || threshold == f64::NEG_INFINITY => None,
+            Mode::AtMost { swapped } => Some((Rule::LessOrEqual(threshold), swapped)),
+            Mode::Below { swapped } if wide => Some((Rule::LessOrEqual(threshold.next_down()), swapped)),
+            Mode::Below { swapped } => Some((Rule::Less(threshold as f32), swapped)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Child {
+    Inner(usize),
+    Leaf(usize),
+}
+
+/// A split; its left is the yes of the comparison as the engine asks it.
+struct Inner {
+    split: Split,
+    left: Child,
+    right: Child,
+}
+
+impl Inner {
+    fn new(feature: i64, (rule, swapped): (Rule, bool), missing_yes: bool, yes: Child, no: Child) -> Result<Inner> {
+        let feature = u32::try_from(feature).map_err(|_| refused("a split is on a feature that is not there").value(feature))?;
+        let (left, right) = if swapped { (no, yes) } else { (yes, no) };
+        let split = Split { feature, rule, missing: Missing::Nan, missing_left: missing_yes != swapped, left: 0, right: 0 };
+        Ok(Inner { split, left, right })
+    }
+}
+
+/// All nodes of all trees.
+struct Nodes {
+    /// None where a leaf stands.
+    inner: Vec<Option<Inner>>,
+    roots: Vec<Child>,
+    /// Leaf, output, and what it adds; by leaf.
+    adds: Vec<(usize, usize, f64)>,
+}
+
+/// The nodes of a classifier or regressor; `adds` are the tree, node and output of each weight. The first node of a tree is its root.
+fn listed(node: &Attributes, adds: (&[i64], &[i64], &[i64]), weights: &[f64], outputs: usize, wide: bool) -> Result<Option<Nodes>> {
+    let (trees, ids, features) = (node.ints("nodes_treeids"), node.ints("nodes_nodeids"), node.ints("nodes_featureids"));
+    let (modes, yes, no) = (node.strings("nodes_modes"), node.ints("nodes_truenodeids"), node.ints("nodes_falsenodeids"));
+    let missing = node.ints("nodes_missing_value_tracks_true");
+    let Some(values) = node.numbers("nodes_values") else { return Ok(None) };
+    let places: HashMap<(i64, i64), usize> = trees.iter().copied().zip(ids.iter().copied()).zip(0..).collect();
+    let count = trees.len();
+    let lengths = [ids.len(), features.len(), modes.len(), values.len(), yes.len(), no.len(), places.len()];
+    if count == 0 || lengths.iter().any(|&l| l != count) || !(missing.is_empty() || missing.len() == count) {
+        return Err(refused("the lists of nodes of the tree ensemble are empty, differ in length or name a node twice").value(count));
+    }
+    let is_leaf = |place: usize| modes[place] == b"LEAF";
+    let at = |place: usize| if is_leaf(place) { Child::Leaf(place) } else { Child::Inner(place) };
+    let mut inner = Vec::with_capacity(count);
+    for place in 0..count {
+        if is_leaf(place) {
+            inner.push(None);
+            continue;
+        }
+        let Some(mode) = Mode::of_name(&modes[place]) else { return Ok(None) };
+        let Some(ask) = mode.ask(values[place], wide) else { return Ok(None) };
+        let child = |id: i64| -> Result<Child> {
+            let place = places.get(&(trees[place], id)).ok_or_else(|| refused("a node's child is not there").value(id))?;
+            Ok(at(*place))
+        };
+        let missing_yes = missing.get(place).is_some_and(|&m| m != 0);
+        inner.push(Some(Inner::new(features[place], ask, missing_yes, child(yes[place])?, child(no[place])?)?));
+    }
+    if [adds.0.len(), adds.1.len(), adds.2.len()].iter().any(|&l| l != weights.len()) {
+        return Err(refused("the lists of weights of the tree ensemble differ in length").value(weights.len()));
+    }
+    let mut sorted = Vec::with_capacity(weights.len());
+    for (i, &weight) in weights.iter().enumerate() {
+        let place = places.get(&(adds.0[i], adds.1[i]));
+        let output = usize::try_from(adds.2[i]).ok().filter(|o| *o < outputs);
+        let (Some(&place), Some(output)) = (place, output) else {
+            return Err(refused("a weight of the tree ensemble is of a node or class that is not there").value(i));
+        };
+        sorted.push((place, output, weight));
+    }
+    sorted.sort_by_key(|(place, ..)| *place);
+    let starts: Vec<usize> = (0..count).filter(|&i| i == 0 || trees[i] != trees[i - 1]).collect();
+    let names: HashSet<i64> = starts.iter().map(|&i| trees[i]).collect();
+    let nodes = Nodes { inner, roots: starts.iter().map(|&i| at(i)).collect(), adds: sorted };
+    // another root, or a tree in several places: who knows what that means
+    let is_plain = names.len() == starts.len() && nodes.reached()? == count;
+    Ok(is_plain.then_some(nodes))
+}
+
+impl Nodes {
+    /// How many of the nodes, leaves among them, hang below the roots; each must do so once.
+    fn reached(&self) -> Result<usize> {
+        let mut seen = vec![false; self.inner.len()];
+        let mut open = self.roots.clone();
+        while let Some(Child::Inner(place) | Child::Leaf(place)) = open.pop() {
+            if std::mem::replace(&mut seen[place], true) {
+                return Err(refused("a node has two parents").value(place));
             }
-            trees.push(tree.on_one_output(outputs));
-            root += together.len();
+            open.extend(self.inner[place].iter().flat_map(|inner| [inner.left, inner.right]));
+        }
+        Ok(seen.iter().filter(|seen| **seen).count())
+    }
+
+    /// The trees in the order of their roots; None where their leaves spread over too many outputs.
+    fn trees(&self, outputs: usize) -> Result<Option<Vec<Tree>>> {
+        let mut seen = vec![false; self.inner.len()];
+        let mut values_left = SPREAD * (self.adds.len() + 1024);
+        let mut trees = Vec::with_capacity(self.roots.len());
+        for root in &self.roots {
+            let Some(tree) = self.tree(*root, outputs, &mut seen, &mut values_left)? else { return Ok(None) };
+            trees.push(tree);
         }
         Ok(Some(trees))
     }
 
-    /// For each leaf node the classes and weights that it adds.
-    fn weights(&self, node: &Attributes, outputs: usize, single: bool) -> Result<HashMap<usize, Vec<(usize, f64)>>> {
-        let (trees, ids, classes, values) =
-            (node.ints("class_treeids"), node.ints("class_nodeids"), node.ints("class_ids"), node.floats("class_weights"));
-        if [trees.len(), ids.len(), values.len()].iter().any(|&l| l != classes.len()) {
-            return Err(refused("the lists of weights of the tree ensemble differ in length").value(classes.len()));
-        }
-        let mut weights: HashMap<usize, Vec<(usize, f64)>> = HashMap::new();
-        for i in 0..classes.len() {
-            let place = self.places.get(&(trees[i], ids[i]));
-            let class = usize::try_from(if single { 0 } else { classes[i] }).ok().filter(|c| *c < outputs);
-            let (Some(&place), Some(class)) = (place, class) else {
-                return Err(refused("a weight of the tree ensemble is of a node or class that is not there").value(i));
+    fn tree(&self, root: Child, outputs: usize, seen: &mut [bool], values_left: &mut usize) -> Result<Option<Tree>> {
+        let (mut splits, mut leaves): (Vec<Split>, Vec<usize>) = (Vec::new(), Vec::new());
+        let mut open: Vec<(Child, Option<(usize, bool)>)> = vec![(root, None)];
+        while let Some((child, parent)) = open.pop() {
+            let here = match child {
+                Child::Leaf(_) => !(leaves.len() as i32),
+                Child::Inner(_) => splits.len() as i32,
             };
-            weights.entry(place).or_default().push((class, f64::from(values[i])));
-        }
-        Ok(weights)
-    }
-
-    /// The tree below `root`; None where it has a comparison that the engine does not know.
-    fn tree(&self, root: usize, weights: &HashMap<usize, Vec<(usize, f64)>>, outputs: usize) -> Result<Option<Tree>> {
-        let mut tree = Tree { splits: Vec::new(), leaves: Vec::new(), width: outputs, output: 0 };
-        let mut seen = HashSet::from([root]);
-        let mut open: Vec<(usize, Option<(usize, bool)>)> = vec![(root, None)];
-        while let Some((node, parent)) = open.pop() {
-            let is_leaf = self.modes[node] == b"LEAF";
-            let here = if is_leaf { !((tree.leaves.len() / outputs) as i32) } else { tree.splits.len() as i32 };
             match parent {
-                Some((above, true)) => tree.splits[above].left = here,
-                Some((above, false)) => tree.splits[above].right = here,
+                Some((above, true)) => splits[above].left = here,
+                Some((above, false)) => splits[above].right = here,
                 None => {}
             }
-            if is_leaf {
-                let start = tree.leaves.len();
-                tree.leaves.resize(start + outputs, 0.0);
-                weights.get(&node).into_iter().flatten().for_each(|(class, weight)| tree.leaves[start + class] += weight);
-                continue;
-            }
-            let Some((split, swapped)) = self.split(node)? else { return Ok(None) };
-            let at = tree.splits.len();
-            tree.splits.push(split);
-            for (child, is_yes) in [(self.no[node], false), (self.yes[node], true)] {
-                let place =
-                    self.places.get(&(self.trees[root], child)).ok_or_else(|| refused("a node's child is not there").value(child))?;
-                if !seen.insert(*place) {
-                    return Err(refused("a node has two parents").value(child));
+            match child {
+                Child::Leaf(leaf) => leaves.push(leaf),
+                Child::Inner(place) => {
+                    let Some(inner) = &self.inner[place] else { return Err(refused("a leaf stands where a split should").value(place)) };
+                    if std::mem::replace(&mut seen[place], true) {
+                        return Err(refused("a node has two parents").value(place));
+                    }
+                    let at = splits.len();
+                    splits.push(inner.split.clone());
+                    open.extend([(inner.right, Some((at, false))), (inner.left, Some((at, true)))]);
                 }
-                open.push((*place, Some((at, is_yes != swapped))));
             }
         }
-        Ok(Some(tree))
+        Ok(self.with_leaves(splits, &leaves, outputs, values_left))
     }
 
-    /// The split of a node, and whether its sides are changed: `x > t` is asked as `x <= t`.
-    fn split(&self, node: usize) -> Result<Option<(Split, bool)>> {
-        let threshold = self.values[node];
-        let (rule, swapped) = match self.modes[node].as_slice() {
-            b"BRANCH_LEQ" => (Rule::LessOrEqual(f64::from(threshold)), false),
-            b"BRANCH_LT" => (Rule::Less(threshold), false),
-            b"BRANCH_GT" => (Rule::LessOrEqual(f64::from(threshold)), true),
-            b"BRANCH_GTE" => (Rule::Less(threshold), true),
-            _ => return Ok(None),
+    /// The tree with one value for a leaf where its leaves add to one output alone, else with one for each output.
+    fn with_leaves(&self, splits: Vec<Split>, leaves: &[usize], outputs: usize, values_left: &mut usize) -> Option<Tree> {
+        let adds = |leaf: usize| {
+            let start = self.adds.partition_point(|(l, ..)| *l < leaf);
+            self.adds[start..].iter().take_while(move |(l, ..)| *l == leaf).map(|&(_, output, weight)| (output, weight))
         };
-        let feature = u32::try_from(self.features[node])
-            .map_err(|_| refused("a split is on a feature that is not there").value(self.features[node]))?;
-        let missing_yes = self.missing_yes.get(node).is_some_and(|&m| m != 0);
-        // the engine's left is the yes of the comparison as it is asked
-        let split = Split { feature, rule, missing: Missing::Nan, missing_left: missing_yes != swapped, left: 0, right: 0 };
-        Ok(Some((split, swapped)))
-    }
-}
-
-impl Tree {
-    /// The same tree with one value for a leaf, where all values but those of one output are 0.
-    fn on_one_output(self, outputs: usize) -> Tree {
-        let is_used = |k: &usize| self.leaves.iter().skip(*k).step_by(outputs).any(|v| *v != 0.0);
-        match (0..outputs).filter(is_used).collect::<Vec<usize>>().as_slice() {
-            [output] => {
-                let leaves = self.leaves.iter().copied().skip(*output).step_by(outputs).collect();
-                Tree { leaves, width: 1, output: *output, ..self }
+        let mut used = leaves.iter().flat_map(|&leaf| adds(leaf)).filter(|(_, weight)| *weight != 0.0).map(|(output, _)| output);
+        let first = used.next().unwrap_or(0);
+        let (width, output) = if used.all(|output| output == first) { (1, first) } else { (outputs, 0) };
+        *values_left = values_left.checked_sub(leaves.len().checked_mul(width)?)?;
+        let mut values = vec![0.0; leaves.len() * width];
+        for (place, &leaf) in leaves.iter().enumerate() {
+            for (output, weight) in adds(leaf).filter(|(_, weight)| *weight != 0.0) {
+                values[place * width + if width == 1 { 0 } else { output }] += weight;
             }
-            _ => self,
         }
+        Some(Tree { splits, leaves: values, width, output })
     }
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use super::{faults, reference_probabilities};
-use crate::workdir::{Workdir, fixture, without};
+use super::{RUN, assert_same, faults, reference_probabilities};
+use crate::workdir::{Ran, Workdir, fixture, without};
 
 const TOML: &str = "teachers/bazaar/teacher.toml";
 const MODEL: &str = "teachers/bazaar/model.txt";
@@ -258,8 +258,29 @@ fn e73_the_same_inputs_make_the_same_student_and_it_can_teach() {
 }
 
 #[test]
+fn e74_a_bundle_that_is_replaced_while_it_is_used_is_75_and_nothing_made_of_it_is_kept() {
+    for file in ["teachers/bazaar/model.txt", "teachers/wallet/history.parquet", "teachers/studio/teacher.toml"] {
+        let work = Workdir::new();
+        let whole = work.bytes(file);
+        let replace = || work.write_bytes(file, b"another");
+        // after the digest and before it is loaded, and after it was loaded
+        let running = Ran::start(work.failing("pause after create_dir */out/_runs", RUN));
+        let early = running.paused(&work.path("tmp/paused"), replace);
+        work.write_bytes(file, &whole);
+        let late = Ran::halted(work.command(RUN), "profile", replace);
+        for ran in [&early, &late] {
+            assert!(ran.error(75)["file"].as_str().is_some_and(|f| f.ends_with(file)), "{ran}");
+        }
+        assert!(work.published().is_empty());
+        work.write_bytes(file, &whole);
+        let ran = work.run(&[]);
+        assert_same(&work.published(), super::reference(), &ran);
+    }
+}
+
+#[test]
 fn every_fixture_of_a_bundle_is_whole() {
-    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 11)] {
+    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 17)] {
         let found = fs::read_dir(fixture(folder)).unwrap().flatten().filter(|e| e.path().join("teacher.toml").is_file()).count();
         assert_eq!(found, kinds, "{folder}: a new bundle needs reference predictions");
     }

@@ -1,17 +1,14 @@
-//! C: the target's files.
+//! C32 and C40 to C46: the target's files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Instant;
 
-use arrow::array::{RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::{faults, reference, tolerated};
-use crate::workdir::{DATE, PART_0, PART_1, Ran, Workdir, named_columns, parquet, renamed, table, with, without};
+use super::{both, faults, reference, tolerated};
+use crate::workdir::{DATE, PART_0, PART_1, Ran, Workdir, named_columns, renamed, table, with, without};
 
 const HERE: (&str, &str) = ("file", "part-1.parquet");
 
@@ -23,145 +20,6 @@ fn c32_a_missing_input_is_66_and_an_empty_one_65() {
         f.refused(65, &[("file", "lake/target"), ("error", "no Parquet file")], |w| {
             fs::remove_file(w.path(PART_0)).unwrap();
             fs::remove_file(w.path(PART_1)).unwrap();
-        });
-    });
-}
-
-#[test]
-fn c33_what_is_no_parquet_is_refused_by_name() {
-    let nothing: [&[u8]; 5] =
-        [b"", b"PAR1", b"PAR1PAR1", b"account_id,country\ncrr-1,DE\n", b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"];
-    faults(|f| {
-        for bytes in nothing {
-            f.refused(65, &[HERE, ("error", "not a Parquet file")], |w| w.write_bytes(PART_1, bytes));
-        }
-    });
-}
-
-#[test]
-fn c34_a_truncated_file_or_a_torn_tail_is_refused() {
-    faults(|f| {
-        let kept: [fn(usize) -> usize; 7] = [|n| n - 1, |n| n - 4, |n| n - 8, |n| n / 2, |_| 1, |_| 4, |_| 8];
-        for kept in kept {
-            f.refused(65, &[HERE], |w| w.write_bytes(PART_1, &w.bytes(PART_1)[..kept(w.bytes(PART_1).len())]));
-        }
-        f.refused(65, &[HERE], |w| w.write_bytes(PART_1, &[w.bytes(PART_1), vec![0; 64]].concat()));
-    });
-}
-
-/// Flips one byte at each of `offsets` shares of a file. Nothing can tell the flip of a value from a value; what is asserted is that
-/// the stage that first reads every column either refuses the file by name or succeeds, and does nothing else.
-fn flip(offsets: impl Iterator<Item = f64>) {
-    let work = Workdir::new();
-    let whole = parquet(&work.table(PART_1).slice(0, 8), 4);
-    for share in offsets {
-        let mut bytes = whole.clone();
-        let at = ((bytes.len() as f64 * share) as usize).min(bytes.len() - 1);
-        bytes[at] ^= 0x55;
-        work.write_bytes(PART_1, &bytes);
-        let ran = work.coldstart(&["stage", "profile", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
-        match ran.code {
-            Some(0) => drop(ran.result()),
-            _ => {
-                let error = ran.error(65);
-                assert!(error["file"].as_str().is_some(), "byte {at}: the file is named\n{ran}");
-            }
-        }
-        super::discreet(&ran, &work);
-    }
-}
-
-#[test]
-fn c35_a_flipped_byte_is_refused_or_a_value_but_never_a_crash() {
-    flip((0..24).map(|i| f64::from(i) / 24.0).chain([0.9991, 0.9995, 0.9999]));
-}
-
-#[test]
-#[ignore = "minutes: every byte of a file"]
-fn c35_every_flipped_byte_is_refused_or_a_value_but_never_a_crash() {
-    let bytes = parquet(&Workdir::new().table(PART_1).slice(0, 8), 4).len();
-    flip((0..bytes).map(|i| (i as f64 + 0.5) / bytes as f64));
-}
-
-/// A file with this footer and nothing else.
-fn forged(footer: &[u8]) -> Vec<u8> {
-    [b"PAR1", footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
-}
-
-/// Thrift's compact form of a footer whose schema is groups within groups.
-fn nested(depth: usize) -> Vec<u8> {
-    let mut footer = vec![0x15, 0x02, 0x19, 0xfc];
-    let mut n = depth + 2;
-    while n >= 0x80 {
-        footer.push((n as u8) | 0x80);
-        n >>= 7;
-    }
-    footer.push(n as u8);
-    footer.extend([0x48, 1, b'r', 0x15, 0x02, 0x00]);
-    footer.extend([0x35, 0x00, 0x18, 1, b'g', 0x15, 0x02, 0x00].repeat(depth));
-    footer.extend([0x15, 0x02, 0x25, 0x00, 0x18, 1, b'x', 0x00, 0x16, 0x00, 0x19, 0x0c, 0x00]);
-    footer
-}
-
-#[test]
-fn c37_a_forged_footer_is_refused_at_once_and_in_little_memory() {
-    let a_hundred_million_columns = [0x15, 0x02, 0x19, 0xfc, 0x80, 0xe8, 0xfc, 0x33, 0x00, 0x00];
-    let a_name_of_two_gigabytes = [0x15, 0x02, 0x19, 0x1c, 0x48, 0xff, 0xff, 0xff, 0xff, 0x07];
-    faults(|f| {
-        for footer in [a_hundred_million_columns.to_vec(), a_name_of_two_gigabytes.to_vec(), nested(100), nested(10_000), nested(200_000)] {
-            let clock = Instant::now();
-            f.refused(65, &[HERE], |w| w.write_bytes(PART_1, &forged(&footer)));
-            assert!(clock.elapsed().as_secs() < 10, "a footer of {} bytes is refused at once", footer.len());
-        }
-        f.refused(65, &[HERE], |w| {
-            let bytes = w.bytes(PART_1);
-            let end = bytes.len() - 8;
-            w.write_bytes(PART_1, &[&bytes[..end], &u32::MAX.to_le_bytes(), b"PAR1"].concat());
-        });
-    });
-}
-
-#[test]
-fn c38_a_page_that_unpacks_to_more_than_the_budget_is_refused() {
-    faults(|f| {
-        f.refused(65, &[HERE], |w| {
-            w.change(PART_1, |t| {
-                let column: StringArray = (0..t.num_rows()).map(|i| (i == 0).then(|| "a".repeat(100 << 20))).collect();
-                with(&t, "country", Arc::new(column))
-            });
-            let table = w.table(PART_1);
-            w.write_bytes(PART_1, &compressed(&table));
-        });
-    });
-}
-
-fn compressed(batch: &RecordBatch) -> Vec<u8> {
-    use parquet::basic::{Compression, ZstdLevel};
-    let properties =
-        parquet::file::properties::WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut bytes = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
-    writer.write(batch).unwrap();
-    writer.close().unwrap();
-    bytes
-}
-
-#[test]
-fn c39_what_a_newer_writer_may_do_is_refused_by_name() {
-    faults(|f| {
-        f.refused(65, &[HERE], |w| {
-            let mut bytes = w.bytes(PART_1);
-            let end = bytes.len();
-            bytes[end - 4..].copy_from_slice(b"PARE");
-            w.write_bytes(PART_1, &bytes);
-        });
-        f.refused(65, &[HERE], |w| {
-            let mut bytes = w.bytes(PART_1);
-            // in the footer, the name of the column's only path element and then its codec
-            let before = [&[0x19, 0x18, 7], b"country".as_slice(), &[0x15]].concat();
-            let at = bytes.windows(before.len()).position(|w| w == before).expect("the column's description") + before.len();
-            bytes[at] = 120;
-            w.write_bytes(PART_1, &bytes);
         });
     });
 }
@@ -207,11 +65,6 @@ fn c42_the_order_of_columns_means_nothing_and_their_types_everything() {
         f.refused(65, &[HERE, ("column", "status")], |w| w.change(PART_1, |t| without(&t, "status")));
         f.refused(65, &[HERE, ("column", "extra")], |w| w.change(PART_1, |t| with(&t, "extra", t.column(0).clone())));
     });
-}
-
-/// Rewrites both files of the target.
-fn both(work: &Workdir, change: impl Fn(RecordBatch) -> RecordBatch) {
-    [PART_0, PART_1].iter().for_each(|part| work.change(part, &change));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
-use super::{faults, tolerated};
+use super::{both, faults, tolerated};
 use crate::workdir::{PART_0, PART_1, ROWS, Workdir, floats, named_columns, table, texts, with};
 
 pub const HISTORY: &str = "teachers/bazaar/history.parquet";
@@ -19,11 +19,6 @@ pub fn set(batch: &RecordBatch, column: &str, values: &[(usize, Option<f64>)]) -
     let mut new: Vec<Option<f64>> = old.iter().collect();
     values.iter().for_each(|(row, v)| new[*row] = *v);
     with(batch, column, Arc::new(Float64Array::from(new)))
-}
-
-/// Rewrites both files of the target.
-fn both(work: &Workdir, change: impl Fn(RecordBatch) -> RecordBatch) {
-    [PART_0, PART_1].iter().for_each(|part| work.change(part, &change));
 }
 
 /// Every account has a class, and every probability is one.

@@ -19,7 +19,7 @@ use arrow::compute::concat_batches;
 use crate::accounts::{Model, RISK, RISK_CLASSES};
 use crate::tables;
 pub use columns::{floats, named_columns, parquet, read, renamed, table, texts, with, without};
-pub use ran::Ran;
+pub use ran::{Ran, count};
 
 /// The logical date of every run.
 pub const DATE: &str = "2026-01-01";
@@ -69,6 +69,13 @@ pub fn python() -> PathBuf {
     let python = std::env::var_os("COLDSTART_PYTHON").map_or_else(installed, PathBuf::from);
     assert!(python.exists(), "{} is missing: run `make setup`", python.display());
     python
+}
+
+/// The program with failpoints, which `cargo test` builds beside this one.
+pub fn failing() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_coldstart")).with_file_name("examples").join("failing");
+    assert!(program.exists(), "{} is missing: run `cargo build --release --examples`", program.display());
+    program
 }
 
 /// A directory that is removed with its owner.
@@ -158,8 +165,19 @@ impl Workdir {
 
     /// `coldstart ARGUMENTS` in this directory, ready to be started: no environment but what is named here, a canary among it.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_coldstart")), arguments)
+    }
+
+    /// As [`command`](Workdir::command) for the program with failpoints, which this one meets: `ACTION WHEN STEP PATH`.
+    pub fn failing(&self, failpoint: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command_of(&failing(), arguments);
+        command.env("COLDSTART_FAILPOINT", failpoint).env("COLDSTART_FAILPOINT_PAUSED", self.path("tmp/paused"));
+        command
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -d {MEMORY}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_coldstart")]).args(arguments);
+        command.args(["-c", &format!("ulimit -d {MEMORY}; exec \"$0\" \"$@\"")]).arg(program).args(arguments);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
         command.env("AWS_SECRET_ACCESS_KEY", CANARY).envs(std::env::var_os("ORT_DYLIB_PATH").map(|p| ("ORT_DYLIB_PATH", p)));
         command.current_dir(self.path("cwd")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -173,6 +191,12 @@ impl Workdir {
     /// `coldstart run` of this pipeline at [`DATE`].
     pub fn run(&self, more: &[&str]) -> Ran {
         self.coldstart(&[&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"], more].concat())
+    }
+
+    /// Makes the output directory hold these files and no others.
+    pub fn restore_output(&self, files: &BTreeMap<String, Vec<u8>>) {
+        let _ = fs::remove_dir_all(self.path("out"));
+        files.iter().for_each(|(path, bytes)| self.write_bytes(&format!("out/{path}"), bytes));
     }
 
     /// Every file below `path` with its content, hidden entries too; of a huge file its length stands for it.

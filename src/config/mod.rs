@@ -1,0 +1,294 @@
+//! The pipeline file: from TOML as typed to a [`Pipeline`] as meant.
+//!
+//! In: the file, `--set key.path=value` overrides, `${NAME}` from the environment, and `pipelines/defaults.toml` beneath it all.
+//! Out: checked values; no later stage validates them again. Every refusal is exit 78 and names `section.key`.
+
+mod check;
+mod layers;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::relevance::decision::Rule;
+
+/// A checked pipeline. Paths are resolved against the file that named them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    pub name: String,
+    pub classes: Vec<String>,
+    pub target: Target,
+    pub teachers: Vec<TeacherRef>,
+    pub relevance: RelevanceSettings,
+    pub fuse: FuseSettings,
+    pub student: StudentSettings,
+    /// Decides whether tables are published and nothing of what they hold: not part of the run's identity.
+    #[serde(skip_serializing)]
+    pub gates: GateSettings,
+    pub output: Output,
+    /// Directory of the pipeline file; not part of the file and not of the run's identity.
+    #[serde(skip)]
+    pub root: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub accounts: String,
+    pub id: String,
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
+    pub class_shares: Option<BTreeMap<String, Share>>,
+    pub labels: Option<String>,
+    pub non_finite: NonFinite,
+    pub dedupe: Dedupe,
+}
+
+/// What the user knows of a class's share: a number or the range that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Share {
+    Known(f64),
+    Range([f64; 2]),
+}
+
+impl Share {
+    /// Least and greatest share.
+    pub fn range(self) -> (f64, f64) {
+        match self {
+            Share::Known(v) => (v, v),
+            Share::Range([low, high]) => (low, high),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonFinite {
+    Reject,
+    AsNull,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dedupe {
+    Error,
+    First,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherRef {
+    pub bundle: String,
+    /// This teacher's classes -> the target's; a class that is not named keeps its name.
+    #[serde(default)]
+    pub classes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelevanceSettings {
+    pub min_training_rows: u64,
+    pub min_class_rows: u64,
+    /// A file that `coldstart relevance train` wrote.
+    pub calculator: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FuseSettings {
+    pub method: Method,
+    /// True class -> decided class -> cost; what is not named costs 0 when right and 1 when wrong.
+    pub costs: Option<BTreeMap<String, BTreeMap<String, f64>>>,
+    #[serde(default)]
+    pub abstain: Abstain,
+}
+
+/// When an account is left undecided; never, where nothing is said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Abstain {
+    pub cost: Option<f64>,
+    pub min_support: Option<f64>,
+    pub max_disagreement: Option<f64>,
+}
+
+/// How the teachers' scores become one label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    Aligned,
+    Reference,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudentSettings {
+    pub family: crate::student::Family,
+    pub max_training_rows: u64,
+    pub held_out_share: f64,
+    pub seed: u64,
+    pub min_agreement: f64,
+    pub max_kl: f64,
+    pub on_failure: OnFailure,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    PublishFused,
+    Fail,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateSettings {
+    pub rows: OnGate,
+    pub ids: OnGate,
+    pub probabilities: OnGate,
+    /// Least and greatest multiple of the rows of the date before.
+    pub volume: [f64; 2],
+    /// Largest PSI of the class shares against the date before.
+    pub shares: f64,
+    pub least_rows: u64,
+}
+
+/// What a gate that fails does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnGate {
+    Fail,
+    Warn,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    pub path: String,
+    pub partition_by: Vec<String>,
+    pub format: String,
+}
+
+impl Pipeline {
+    /// Reads, overrides, fills in the defaults and checks.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Pipeline> {
+        let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::InvalidData => Error::config("the pipeline file is not UTF-8 text").file(path),
+            _ => Error::io(&e, "cannot read the pipeline file", path),
+        })?;
+        let root = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Pipeline::parse(&text, &root, overrides, &|name| std::env::var(name).ok()).map_err(|e| e.file(path))
+    }
+
+    fn parse(text: &str, root: &Path, overrides: &[String], environment: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline> {
+        let merged = layers::merge(text, overrides, environment)?;
+        let mut pipeline: Pipeline = serde_path_to_error::deserialize(merged).map_err(|e| {
+            let path = e.path().to_string();
+            Error::config(e.inner().message().to_string()).with("key", path)
+        })?;
+        pipeline.root = root.to_path_buf();
+        pipeline.check()?;
+        Ok(pipeline)
+    }
+
+    /// A path that the pipeline file names.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    pub fn output_path(&self) -> PathBuf {
+        self.resolve(&self.output.path)
+    }
+
+    /// How classes are decided, and when they are not.
+    pub fn rule(&self) -> Rule {
+        let of = |is: &String, decided: &String| {
+            let named = self.fuse.costs.iter().flatten().find(|(c, _)| *c == is).and_then(|(_, row)| row.get(decided));
+            named.copied().unwrap_or(if is == decided { 0.0 } else { 1.0 })
+        };
+        let matrix = || self.classes.iter().flat_map(|is| self.classes.iter().map(move |decided| of(is, decided))).collect();
+        let Abstain { cost, min_support, max_disagreement } = self.fuse.abstain;
+        Rule { costs: self.fuse.costs.is_some().then(matrix), abstain_cost: cost, min_support, max_disagreement }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        name = "demo"
+        classes = ["no", "yes"]
+        [target]
+        accounts = "lake/${WHERE}"
+        id = "account_id"
+        [[teachers]]
+        bundle = "a"
+        [[teachers]]
+        bundle = "b"
+        classes = { rejected = "no" }
+        [output]
+        path = "out"
+    "#;
+
+    fn parse(text: &str, overrides: &[&str]) -> Result<Pipeline> {
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        Pipeline::parse(text, Path::new("base"), &overrides, &|name| (name == "WHERE").then(|| "here".to_string()))
+    }
+
+    #[test]
+    fn defaults_fill_what_the_file_leaves_out_and_the_environment_is_expanded() {
+        let p = parse(GOOD, &[]).unwrap();
+        assert_eq!(p.target.accounts, "lake/here");
+        assert_eq!(p.student.max_training_rows, 200_000);
+        assert_eq!(p.resolve("x"), Path::new("base/x"));
+    }
+
+    #[test]
+    fn an_override_is_toml_or_else_a_string() {
+        let p = parse(GOOD, &["student.seed=7", "target.labels=few.parquet", "target.class_shares={ yes = [0.1, 0.2] }"]).unwrap();
+        assert_eq!(p.student.seed, 7);
+        assert_eq!(p.target.labels.as_deref(), Some("few.parquet"));
+        assert_eq!(p.target.class_shares.unwrap()["yes"], Share::Range([0.1, 0.2]));
+    }
+
+    #[test]
+    fn each_refusal_names_the_key() {
+        let cases: &[(&str, &str)] = &[
+            ("studnt.seed=7", "did you mean student.seed?"),
+            ("student.sed=7", "did you mean student.seed?"),
+            ("student.seed=-1", "key: student.seed"),
+            ("student.family=\"oak\"", "key: student.family"),
+            ("student.min_agreement=1.5", "key: student.min_agreement"),
+            ("gates.volume=[2, 1]", "key: gates.volume"),
+            ("gates.shares=-1", "key: gates.shares"),
+            ("gates.rows=\"maybe\"", "key: gates.rows"),
+            ("target.class_shares={ maybe = 0.1 }", "value: maybe"),
+            ("target.class_shares={ yes = 1.1 }", "key: target.class_shares.yes"),
+            ("target.class_shares={ yes = 0.2, no = 0.2 }", "cannot sum to 1"),
+            ("target.accounts=\"${NOWHERE}\"", "NOWHERE"),
+            ("name=\"No Good\"", "key: name"),
+            ("classes=[\"a\", \"a\"]", "stands twice"),
+            ("output.partition_by=[\"id\"]", "key: output.partition_by"),
+            ("output.format=\"csv\"", "key: output.format"),
+            ("teachers=[]", "at least two teachers"),
+            ("fuse.costs={ maybe = { yes = 1.0 } }", "value: maybe"),
+            ("fuse.costs={ yes = { maybe = 1.0 } }", "key: fuse.costs.yes; value: maybe"),
+            ("fuse.costs={ yes = { no = -1 } }", "key: fuse.costs.yes.no; value: -1"),
+            ("fuse.costs={ yes = 3 }", "key: fuse.costs.yes"),
+            ("fuse.abstain.cost=-0.5", "key: fuse.abstain.cost; value: -0.5"),
+            ("fuse.abstain.cost=nan", "key: fuse.abstain.cost; value: NaN"),
+            ("fuse.abstain.min_support=inf", "key: fuse.abstain.min_support; value: inf"),
+            ("fuse.abstain.max_disagreement=-1", "key: fuse.abstain.max_disagreement; value: -1"),
+            ("fuse.abstain.costs=1", "did you mean fuse.abstain.cost?"),
+        ];
+        for (pair, wanted) in cases {
+            let error = parse(GOOD, &[pair]).unwrap_err();
+            assert!(error.to_string().contains(wanted), "{pair}: {error}");
+            assert_eq!(error.kind(), crate::error::Kind::Config, "{pair}");
+        }
+    }
+}
