@@ -18,6 +18,7 @@ use crate::run::outputs::Outputs;
 use crate::run::{cancel, memory, watch};
 use crate::stages;
 use crate::stages::gates::Accepted;
+use crate::stages::sketch_file::Request;
 
 /// What a result line may take: less than an XCom or an Argo result holds.
 const LONGEST_LINE: usize = 4096;
@@ -50,16 +51,7 @@ enum Command {
         overrides: Vec<String>,
     },
     /// Sketches a scenario for sharing: what a teacher's owner ships where the accounts may not leave.
-    Profile {
-        /// The scenario's accounts: a Parquet file, a glob or a directory.
-        accounts: PathBuf,
-        /// A column that is no feature (the id, the label); may be repeated.
-        #[arg(long = "leave-out", value_name = "COLUMN")]
-        leave_out: Vec<String>,
-        /// Where the sketch is written.
-        #[arg(short, long)]
-        output: PathBuf,
-    },
+    Profile(ProfileArgs),
     /// The relevance calculator as a file of its own.
     Relevance {
         #[command(subcommand)]
@@ -124,6 +116,36 @@ enum RelevanceCommand {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
     },
+}
+
+#[derive(Args)]
+struct ProfileArgs {
+    /// The scenario's accounts: a Parquet file, a glob or a directory.
+    accounts: PathBuf,
+    /// A column that is no feature (the id, the label); may be repeated.
+    #[arg(long = "leave-out", value_name = "COLUMN")]
+    leave_out: Vec<String>,
+    /// The column of labels: adds how many rows each class has.
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+    /// The boolean column of rows that did not train the owner's own model.
+    #[arg(long, value_name = "COLUMN", requires = "label")]
+    held_out: Option<String>,
+    /// The owner's own bundle: adds its own calibration.
+    #[arg(long, value_name = "BUNDLE", requires = "label")]
+    teacher: Option<PathBuf>,
+    /// Bundles, one or more: adds how their scores, and the own teacher's, go with the labels.
+    #[arg(long, value_name = "BUNDLE", requires = "label", num_args = 1..)]
+    score_with: Vec<PathBuf>,
+    /// Adds Laplace noise to all counts: the privacy budget of a row, spread over all histograms.
+    #[arg(long, value_name = "EPSILON", requires = "noise_secret")]
+    epsilon: Option<f64>,
+    /// From what the noise is drawn; whoever knows it can take the noise off.
+    #[arg(long, value_name = "TEXT", requires = "epsilon")]
+    noise_secret: Option<String>,
+    /// Where the sketch is written.
+    #[arg(short, long)]
+    output: PathBuf,
 }
 
 #[derive(Args)]
@@ -206,7 +228,7 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     let line = match &cli.command {
         Command::Run(args) => return run(args, None, log, store),
         Command::Stage { name, run: args } => return run(args, Some(*name), log, store),
-        Command::Profile { accounts, leave_out, output } => stages::sketch_file::write(accounts, leave_out, output),
+        Command::Profile(args) => profile(args),
         Command::Evaluate { pipeline, date, labels, overrides } => {
             stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
         }
@@ -226,6 +248,22 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
         Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
     };
     line.map(|line| (line, 0))
+}
+
+fn profile(args: &ProfileArgs) -> Result<Value> {
+    if let Some(epsilon) = args.epsilon.filter(|e| !(*e > 0.0 && e.is_finite())) {
+        return Err(Error::new(Kind::Usage, "epsilon is a positive number").with("argument", "--epsilon").value(epsilon));
+    }
+    stages::sketch_file::write(&Request {
+        accounts: &args.accounts,
+        leave_out: &args.leave_out,
+        label: args.label.as_deref(),
+        held_out: args.held_out.as_deref(),
+        teacher: args.teacher.as_deref(),
+        score_with: &args.score_with,
+        noise: args.epsilon.zip(args.noise_secret.as_deref()),
+        out: &args.output,
+    })
 }
 
 fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
@@ -289,7 +327,7 @@ fn run_name(command: &Command) -> String {
         | Command::Explain { pipeline: place, .. }
         | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
         | Command::Advise { pipeline: place, .. }
-        | Command::Profile { accounts: place, .. } => place.display().to_string(),
+        | Command::Profile(ProfileArgs { accounts: place, .. }) => place.display().to_string(),
     }
 }
 

@@ -12,9 +12,9 @@ const V_CLIP: f64 = 1.5;
 pub struct Judgement {
     /// Foreign slope of each teacher `[S]`.
     pub slopes: Vec<f64>,
-    /// `M[k][q]`: log-loss of calibrated teacher k on history q; none where q has no history.
+    /// `M[k][q]`: log-loss of calibrated teacher k on history q; none where q has no history, or no table of k.
     pub cross_loss: Vec<Vec<Option<f64>>>,
-    /// `V[k][q]`: the same relative to the mean teacher, clipped; 0 where either has no history.
+    /// `V[k][q]`: the same relative to the mean teacher that is known there, clipped; 0 where nothing is.
     pub relative: Vec<Vec<f64>>,
     /// Class shares of each history, at least .01.
     pub shares: Vec<Option<Vec<f64>>>,
@@ -54,8 +54,10 @@ fn left<T: Clone>(items: &[T], place: usize) -> Vec<T> {
 }
 
 fn relative(cross_loss: &[Vec<Option<f64>>], learned: &[bool]) -> Vec<Vec<f64>> {
-    let judges = learned.iter().filter(|l| **l).count() as f64;
-    let mean = |q: usize| (0..learned.len()).filter(|k| learned[*k]).filter_map(|k| cross_loss[k][q]).sum::<f64>() / judges;
+    let mean = |q: usize| {
+        let known: Vec<f64> = (0..learned.len()).filter(|k| learned[*k]).filter_map(|k| cross_loss[k][q]).collect();
+        known.iter().sum::<f64>() / known.len() as f64
+    };
     let means: Vec<f64> = (0..learned.len()).map(mean).collect();
     let cell = |k: usize, q: usize| match cross_loss[k][q] {
         Some(loss) if learned[k] && learned[q] => ((loss - means[q]) / means[q]).clamp(-V_CLIP, V_CLIP),

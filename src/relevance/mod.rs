@@ -12,6 +12,7 @@
 //! | 11 | distances between profiles | [`distance`] |
 //! | 2, 3 | own calibration, foreign slope | [`calibrate`] |
 //! | 5 - 9 | cross-loss, the gate, its training on pseudo-targets | [`world`], [`judgement`], [`gate`], [`train`] |
+//! | 2, 3, 5 | the same from a history whose rows may not leave their owner | [`reliability`], [`noise`] |
 //! | 9 | each history as a target, for the record | [`rehearsal`] |
 //! | 8 | the trained calculator, as it is saved, and what is checked of a saved one | [`calculator`], [`saved`] |
 //! | 10 - 12 | the soft label of an account | [`fuse`] |
@@ -40,12 +41,15 @@ pub mod gate;
 pub mod judgement;
 pub mod levels;
 pub mod newton;
+pub mod noise;
 pub mod profiles;
 pub mod rehearsal;
+pub mod reliability;
 pub mod risk;
 pub mod saved;
 pub mod simplex;
 pub mod sketch;
+mod sketch_check;
 pub mod sketch_file;
 pub mod sum;
 pub mod support;

@@ -4,71 +4,86 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::levels::CategorySummary;
+use super::calibrate::Calibration;
 use super::profiles::Summary;
-use super::sketch::NumberSummary;
+use super::reliability::Cell;
+use super::sketch_check::check;
 use crate::error::{Error, Result};
 
-const FORMAT: u32 = 1;
-/// More rows than this are no count of accounts; sums of counts stay far from overflow.
-const MOST_ROWS: u64 = 1 << 48;
+/// The version that is written; earlier ones are read.
+pub const FORMAT: u32 = 2;
 
 /// A scenario without its rows: for each feature at most 240 cells of a number, or the counts of a category's levels.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SketchFile {
-    format: u32,
+    pub format: u32,
     pub rows: u64,
     pub features: BTreeMap<String, Summary>,
+    /// What the labelled rows say, where the owner said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
+}
+
+/// How counts were made noisy.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    pub mechanism: String,
+    pub epsilon: f64,
+    /// Histograms in which each row is counted.
+    pub histograms: u64,
+    /// Scale of the noise, in rows: histograms / epsilon.
+    pub scale: f64,
+}
+
+/// The part of a sketch that needs labels.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// Names of the labels: those of the own teacher, or all that there are.
+    pub classes: Vec<String>,
+    /// Rows of each.
+    pub counts: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Own>,
+    pub tables: Vec<Table>,
+}
+
+/// The owner's own teacher.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    pub teacher: String,
+    /// SHA-256 of its model file.
+    pub model: String,
+    pub calibration: Calibration,
+}
+
+/// Scores of one teacher against labels; of its own rows those that were held out.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    pub teacher: String,
+    /// SHA-256 of its model file.
+    pub model: String,
+    /// The model's classes: what a cell's scores are of.
+    pub classes: Vec<String>,
+    pub cells: Vec<Cell>,
 }
 
 impl SketchFile {
-    pub fn new(rows: u64, features: BTreeMap<String, Summary>) -> SketchFile {
-        SketchFile { format: FORMAT, rows, features }
-    }
-
-    /// Reads the JSON. Refuses (65) another version, counts that do not add up to the rows, and values or levels that are not ascending.
+    /// Reads the JSON. Refuses (65) another version, counts that do not add up to the rows, and whatever else `coldstart profile` does not write.
     pub fn parse(bytes: &[u8]) -> Result<SketchFile> {
-        let file: SketchFile = serde_json::from_slice(bytes).map_err(|e| Error::data(format!("not a profile: {e}")))?;
-        if file.format != FORMAT {
-            return Err(Error::data("the profile has another format version").value(file.format));
-        }
-        if file.rows > MOST_ROWS {
-            return Err(Error::data("the profile claims more rows than there can be").value(file.rows));
-        }
-        for (name, summary) in &file.features {
-            let sound = match summary {
-                Summary::Number(s) => number_is_sound(s, file.rows),
-                Summary::Category(s) => category_is_sound(s, file.rows),
-            };
-            if !sound {
-                return Err(Error::data("the profile is damaged: a feature's counts, values or levels do not agree").column(name));
-            }
-        }
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let file: SketchFile = serde_path_to_error::deserialize(&mut json)
+            .map_err(|e| Error::data(format!("not a profile: {}", e.inner())).with("key", e.path().to_string()))?;
+        json.end().map_err(|e| Error::data(format!("not a profile: {e}")))?;
+        check(&file)?;
         Ok(file)
     }
-}
-
-/// The sum, if it does not overflow.
-fn total(counts: impl IntoIterator<Item = u64>) -> Option<u64> {
-    counts.into_iter().try_fold(0u64, u64::checked_add)
-}
-
-fn number_is_sound(s: &NumberSummary, rows: u64) -> bool {
-    let ends = match (s.min, s.max, s.values.first(), s.values.last()) {
-        (Some(min), Some(max), Some(first), Some(last)) => min <= *first && *last <= max,
-        (None, None, None, None) => true,
-        _ => false,
-    };
-    ends && s.values.len() == s.counts.len()
-        && s.values.is_sorted_by(|a, b| a < b)
-        && total(s.counts.iter().copied()) == Some(s.n)
-        && total([s.n, s.nulls, s.nans]) == Some(rows)
-}
-
-fn category_is_sound(s: &CategorySummary, rows: u64) -> bool {
-    let counts = s.levels.iter().map(|(_, n)| *n);
-    s.levels.is_sorted_by(|a, b| a.0 < b.0) && total(counts.chain([s.other, s.nulls])) == Some(rows)
 }
 
 #[cfg(test)]
@@ -96,7 +111,7 @@ mod tests {
             let error = SketchFile::parse(FILE.replace(from, to).as_bytes()).unwrap_err().to_string();
             assert!(error.contains(column), "{from} -> {to}: {error}");
         }
-        for (from, to) in [("\"format\":1", "\"format\":2"), ("\"rows\":5", "\"rows\":1000000000000000000"), ("9.5,", "1e999,")] {
+        for (from, to) in [("\"format\":1", "\"format\":3"), ("\"rows\":5", "\"rows\":1000000000000000000"), ("9.5,", "1e999,")] {
             assert!(SketchFile::parse(FILE.replace(from, to).as_bytes()).is_err(), "{to}");
         }
     }

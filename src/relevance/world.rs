@@ -1,6 +1,7 @@
 //! The teachers, own-calibrated, on each other's histories: all that training needs (steps 2, 3, 5).
 
 use super::calibrate::{Calibration, Part, foreign_slope, own_calibration};
+use super::reliability::Tables;
 use super::simplex::{CALIBRATED_FLOOR, SHARE_FLOOR, evenly, floor, softmax};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
@@ -16,7 +17,15 @@ pub struct Teacher {
     pub name: String,
     /// Labelled rows that trained its model.
     pub rows: u64,
-    pub history: Option<History>,
+    pub history: Option<Known>,
+}
+
+/// What is known of a labelled history.
+#[derive(Debug, Clone)]
+pub enum Known {
+    Rows(History),
+    /// Its rows may not leave their owner.
+    Tables(Tables),
 }
 
 /// A labelled history with what every teacher says of it.
@@ -45,7 +54,14 @@ pub struct World {
     /// ln n_k, n_k clipped to [100, 10000].
     pub log_rows: Vec<f64>,
     pub calibrations: Vec<Calibration>,
-    histories: Vec<Option<Calibrated>>,
+    histories: Vec<Option<Source>>,
+}
+
+/// A history with own-calibrated scores.
+#[derive(Debug)]
+enum Source {
+    Rows(Calibrated),
+    Tables(Tables),
 }
 
 #[derive(Debug)]
@@ -71,7 +87,14 @@ impl World {
         let names = teachers.iter().map(|t| t.name.clone()).collect();
         let log_rows = teachers.iter().map(|t| (t.rows as f64).clamp(100.0, 10_000.0).ln()).collect();
         let calibrations: Vec<Calibration> = teachers.par_iter().enumerate().map(|(k, t)| t.calibration(k, classes)).collect();
-        let histories = teachers.into_par_iter().map(|t| t.history.map(|h| Calibrated::new(h, &calibrations, classes))).collect();
+        let source = |known: Known| match known {
+            Known::Rows(history) => Source::Rows(Calibrated::new(history, &calibrations, classes)),
+            Known::Tables(mut tables) => {
+                tables.calibrate(&calibrations);
+                Source::Tables(tables)
+            }
+        };
+        let histories = teachers.into_par_iter().map(|t| t.history.map(source)).collect();
         Ok(World { classes, names, log_rows, calibrations, histories })
     }
 
@@ -85,14 +108,12 @@ impl World {
         self.histories[k].is_some()
     }
 
-    /// Labels of history `q`; empty without one.
-    pub fn labels(&self, q: usize) -> &[u16] {
-        self.histories[q].as_ref().map_or(&[], |h| &h.labels)
-    }
-
-    /// The rows of history `q` that stand for it, and their labels.
+    /// The rows of history `q` that stand for it, and their labels; none where there are no rows.
     pub fn pseudo_target(&self, q: usize) -> Option<PseudoRows<'_>> {
-        self.histories[q].as_ref().map(|history| PseudoRows { classes: self.classes, history })
+        match self.histories[q].as_ref()? {
+            Source::Rows(history) => Some(PseudoRows { classes: self.classes, history }),
+            Source::Tables(_) => None,
+        }
     }
 
     /// Rows that may judge teacher `k` on history `q`: those held out at home, all abroad.
@@ -111,7 +132,10 @@ impl World {
         let parts: Vec<Part> = sources
             .iter()
             .filter_map(|&q| self.histories[q].as_ref().map(|h| (q, h)))
-            .filter_map(|(q, h)| self.part(k, q == k, h))
+            .flat_map(|(q, h)| match h {
+                Source::Rows(history) => self.part(k, q == k, history).into_iter().collect(),
+                Source::Tables(tables) => tables.parts(k, SOURCE_WEIGHT),
+            })
             .collect();
         foreign_slope(&parts, self.classes)
     }
@@ -124,9 +148,12 @@ impl World {
         (!rows.is_empty()).then(|| Part { ln_own, labels: rows.iter().map(|r| history.labels[*r]).collect(), weight })
     }
 
-    /// Log-loss of teacher `k` under a foreign slope on history `q`, none without one (step 5).
+    /// Log-loss of teacher `k` under a foreign slope on history `q`, none without one, or without a table of this teacher (step 5).
     pub(super) fn cross_loss(&self, k: usize, slope: f64, q: usize) -> Option<f64> {
-        let history = self.histories[q].as_ref()?;
+        let history = match self.histories[q].as_ref()? {
+            Source::Rows(history) => history,
+            Source::Tables(tables) => return tables.cross_loss(k, slope),
+        };
         let judges = Self::judges(history, k == q);
         let mut p = vec![0.0; self.classes];
         let (mut sum, mut product) = (0.0, 1.0);
@@ -145,7 +172,10 @@ impl World {
 
     /// Class shares `[C]` of history `k`, at least .01.
     pub(super) fn share(&self, k: usize) -> Option<Vec<f64>> {
-        let labels = &self.histories[k].as_ref()?.labels;
+        let labels = match self.histories[k].as_ref()? {
+            Source::Rows(history) => &history.labels,
+            Source::Tables(tables) => return Some(tables.share()),
+        };
         let mut share = vec![0.0; self.classes];
         labels.iter().for_each(|y| share[usize::from(*y)] += 1.0 / labels.len() as f64);
         floor(&mut share, SHARE_FLOOR);
@@ -185,7 +215,18 @@ impl Rows<'_> {
 
 impl Teacher {
     fn check(&self, teachers: usize, classes: usize) -> Result<()> {
-        let Some(h) = &self.history else { return Ok(()) };
+        let h = match &self.history {
+            None => return Ok(()),
+            Some(Known::Rows(history)) => history,
+            Some(Known::Tables(t)) => {
+                let fits = t.tables.len() == teachers && t.counts.len() == classes && t.calibration.bias.len() == classes;
+                let mut tables = t.tables.iter().flatten();
+                return match fits && tables.all(|t| t.scores.len() == t.labels.len() * classes && t.weights.len() == t.labels.len()) {
+                    true => Ok(()),
+                    false => Err(Error::bug(format!("the tables of the history of teacher {} do not fit together", self.name))),
+                };
+            }
+        };
         let n = h.labels.len();
         if n == 0 {
             return Err(Error::data(format!("the history of teacher {} has no rows", self.name)));
@@ -208,7 +249,11 @@ impl Teacher {
     }
 
     fn calibration(&self, k: usize, classes: usize) -> Calibration {
-        let held = self.history.as_ref().and_then(|h| h.held_rows().map(|rows| (h, rows)));
+        let held = match &self.history {
+            Some(Known::Tables(tables)) => return tables.calibration.clone(),
+            Some(Known::Rows(history)) => history.held_rows().map(|rows| (history, rows)),
+            None => None,
+        };
         let Some((h, rows)) = held else { return Calibration::identity(classes) };
         let raw: Vec<f64> = rows.iter().flat_map(|r| &h.scores[k][r * classes..(r + 1) * classes]).copied().collect();
         let labels: Vec<u16> = rows.iter().map(|r| h.labels[*r]).collect();

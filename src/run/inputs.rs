@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::events::Log;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::accounts::Accounts;
@@ -32,6 +33,7 @@ pub struct Inputs {
 #[derive(Clone, Copy)]
 pub struct Panel<'a> {
     pub pipeline: &'a Pipeline,
+    pub log: &'a Log,
     pub teachers: &'a [Teacher],
     pub features: &'a [Feature],
     pub plan: &'a Plan,
@@ -66,8 +68,8 @@ impl Inputs {
     }
 
     /// The teachers without the target.
-    pub fn panel<'a>(&'a self, pipeline: &'a Pipeline) -> Panel<'a> {
-        Panel { pipeline, teachers: &self.teachers, features: &self.features, plan: &self.plan, encoders: &self.encoders }
+    pub fn panel<'a>(&'a self, pipeline: &'a Pipeline, log: &'a Log) -> Panel<'a> {
+        Panel { pipeline, log, teachers: &self.teachers, features: &self.features, plan: &self.plan, encoders: &self.encoders }
     }
 
     /// The saved calculator, where it knows just these teachers.

@@ -1,8 +1,8 @@
 //! The teachers' labelled histories, read in blocks: ten of them may be read at a time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
@@ -21,36 +21,39 @@ pub struct History {
     /// The features as this history has them.
     features: Vec<Feature>,
     path: PathBuf,
-    teacher: String,
+    /// Whose it is, for errors.
+    teacher: Option<String>,
 }
 
 /// Opens the history of a teacher, if it has one; features that it lacks are all null.
 pub fn open(teacher: &Teacher, features: &[Feature]) -> Result<Option<History>> {
     let Some(path) = teacher.bundle.history_path() else { return Ok(None) };
-    let accounts = Accounts::open(&path).map_err(|e| e.with("teacher", teacher.name()))?;
+    let spec = teacher.bundle.history.as_ref();
+    let extra: Vec<&String> = spec.iter().flat_map(|h| [h.label.as_ref(), h.held_out.as_ref()]).flatten().collect();
+    let history = at(&path, features, &extra).map_err(|e| e.with("teacher", teacher.name()))?;
+    Ok(Some(History { teacher: Some(teacher.name().to_string()), ..history }))
+}
+
+/// Opens a history that is no teacher's yet, which must have the columns `extra`.
+pub fn at(path: &Path, features: &[Feature], extra: &[&String]) -> Result<History> {
+    let accounts = Accounts::open(path)?;
     let mut own = Vec::with_capacity(features.len());
     for feature in features {
         let field = accounts.schema().field_with_name(&feature.name).ok();
         if let Some(field) = field.filter(|f| !column::readable(feature.kind, f.data_type())) {
             let wanted = format!("{:?}", feature.kind).to_lowercase();
             let message = format!("a {wanted} is expected, the column of the history is {}", field.data_type());
-            return Err(Error::data(message).file(&path).column(&feature.name).with("teacher", teacher.name()));
+            return Err(Error::data(message).file(path).column(&feature.name));
         }
         own.push(Feature { present: field.is_some(), ..feature.clone() });
     }
-    let history = History { accounts, features: own, path, teacher: teacher.name().to_string() };
-    for column in own_columns(teacher) {
-        history.accounts.field(&column).map_err(|e| history.about(e))?;
+    for column in extra {
+        accounts.field(column)?;
     }
-    match history.rows() {
-        0 => Err(history.about(Error::data("the table has no row").file(history.accounts.place()))),
-        _ => Ok(Some(history)),
+    match accounts.stored_rows() {
+        0 => Err(Error::data("the table has no row").file(accounts.place())),
+        _ => Ok(History { accounts, features: own, path: path.to_path_buf(), teacher: None }),
     }
-}
-
-/// The label and the held-out flag.
-fn own_columns(teacher: &Teacher) -> Vec<String> {
-    teacher.bundle.history.iter().flat_map(|h| [h.label.clone(), h.held_out.clone()]).flatten().collect()
 }
 
 impl History {
@@ -59,7 +62,10 @@ impl History {
     }
 
     fn about(&self, error: Error) -> Error {
-        error.with("teacher", &self.teacher)
+        match &self.teacher {
+            Some(teacher) => error.with("teacher", teacher),
+            None => error,
+        }
     }
 
     /// Hands the history to `each` in blocks; one is in memory at a time.
@@ -99,19 +105,13 @@ impl History {
         let spec = teacher.bundle.history.as_ref().ok_or_else(|| Error::bug("a history without its description"))?;
         let label = spec.label.as_deref().unwrap_or_default();
         let refuse = |e: Error| e.file(&self.path).column(label).with("teacher", teacher.name());
-        let batch = read_all(&self.accounts, &own_columns(teacher)).map_err(|e| self.about(e))?;
-        let array = batch.column_by_name(label).ok_or_else(|| refuse(Error::data("the label column is missing")))?;
-        let text = cast(array, &DataType::Utf8).map_err(|e| refuse(Error::data(format!("labels cannot be read as text: {e}"))))?;
-        let text = text.as_string::<i32>();
         let own = &teacher.bundle.model.classes;
-        let mut labels = Vec::with_capacity(text.len());
-        for row in 0..text.len() {
-            if text.is_null(row) {
-                return Err(refuse(Error::data("a label is null").with("row", row.to_string())));
-            }
-            let class = own.iter().position(|c| c == text.value(row));
-            let class = class
-                .ok_or_else(|| refuse(Error::data(format!("a label is none of the teacher's classes {own:?}")).value(text.value(row))))?;
+        let texts = self.texts(label)?;
+        let mut labels = Vec::with_capacity(texts.len());
+        for text in &texts {
+            let class = own.iter().position(|c| c == text);
+            let class =
+                class.ok_or_else(|| refuse(Error::data(format!("a label is none of the teacher's classes {own:?}")).value(text)))?;
             labels.push(teacher.onto[class] as u16);
         }
         for (c, name) in pipeline.classes.iter().enumerate() {
@@ -125,12 +125,32 @@ impl History {
         }
         let held_out = match &spec.held_out {
             None => None,
-            Some(name) => {
-                let array = batch.column_by_name(name).ok_or_else(|| refuse(Error::data("the held_out column is missing")))?;
-                let flags = array.as_boolean_opt().ok_or_else(|| refuse(Error::data("held_out is not boolean")).column(name))?;
-                Some(flags.iter().map(|v| v == Some(true)).collect())
-            }
+            Some(name) => Some(self.flags(name)?),
         };
         Ok((labels, held_out))
+    }
+
+    fn column(&self, name: &str) -> Result<ArrayRef> {
+        let batch = read_all(&self.accounts, &[name.to_string()]).map_err(|e| self.about(e))?;
+        Ok(batch.column(0).clone())
+    }
+
+    /// The column of labels as text; none may be null.
+    pub fn texts(&self, label: &str) -> Result<Vec<String>> {
+        let refuse = |e: Error| self.about(e.file(&self.path).column(label));
+        let text = cast(&self.column(label)?, &DataType::Utf8);
+        let text = text.map_err(|e| refuse(Error::data(format!("labels cannot be read as text: {e}"))))?;
+        let texts = text.as_string::<i32>().iter().enumerate();
+        texts
+            .map(|(row, text)| text.map(str::to_string).ok_or_else(|| refuse(Error::data("a label is null").with("row", row.to_string()))))
+            .collect()
+    }
+
+    /// A boolean column; null is false.
+    pub fn flags(&self, name: &str) -> Result<Vec<bool>> {
+        let array = self.column(name)?;
+        let flags = array.as_boolean_opt();
+        let flags = flags.ok_or_else(|| self.about(Error::data("held_out is not boolean").file(&self.path).column(name)))?;
+        Ok(flags.iter().map(|v| v == Some(true)).collect())
     }
 }

@@ -115,7 +115,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
     };
     let saved = inputs.calculator_for(active).map(|c| &c.profiles);
     for (features, targets) in inputs.features.chunks(train::FEATURES_AT_ONCE).zip(targets.chunks(train::FEATURES_AT_ONCE)) {
-        let (sources, histories) = train::summaries(inputs.panel(run.pipeline), active, features)?;
+        let (sources, histories) = train::summaries(inputs.panel(run.pipeline, run.log), active, features)?;
         profile.profiles.sources = sources;
         for (j, feature) in features.iter().enumerate() {
             let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();

@@ -161,7 +161,7 @@ fn train(run: &Run, scored: &Scored, profile: &Profile) -> Result<Calculator> {
         let why = "a teacher repeats another on the target that it did not repeat on the histories";
         run.log.warn("relevance", "the saved calculator is not used, another is trained", json!({"why": why}));
     }
-    let (mut calculator, _) = train::train(run.inputs.panel(run.pipeline), &scored.active, profile.profiles.clone())?;
+    let (mut calculator, _) = train::train(run.inputs.panel(run.pipeline, run.log), &scored.active, profile.profiles.clone())?;
     let found = train::repeats(&run.inputs.teachers, &scored.copies)?;
     let last = |name: String| found.iter().find(|r| r.name == name).map_or(name, |r| r.same_as.clone());
     calculator.repeats = found.iter().cloned().chain(known.map(|r| Repeat { same_as: last(r.same_as), ..r })).collect();

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::score::{profiled, support_of};
-use super::{calculator_file, histories, sketch_file};
+use super::{calculator_file, histories, shared, sketch_file};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::lake::store::Real;
@@ -35,7 +35,7 @@ pub fn command(pipeline: &Pipeline, out: &Path, log: &Log) -> Result<Value> {
     let features = named_features(&teachers)?;
     let mut plan = Plan::default();
     let encoders = teachers.iter().map(|t| plan.add(&t.bundle, &features)).collect::<Result<Vec<_>>>()?;
-    let panel = Panel { pipeline, teachers: &teachers, features: &features, plan: &plan, encoders: &encoders };
+    let panel = Panel { pipeline, log, teachers: &teachers, features: &features, plan: &plan, encoders: &encoders };
     let everyone: Vec<usize> = (0..teachers.len()).collect();
     let profiles = profile_histories(panel, &everyone)?;
     memory::give_back();
@@ -154,7 +154,10 @@ fn history_of(
     differences: &mut Differences,
 ) -> Result<world::Teacher> {
     let mut out = world::Teacher { name: teacher.name().to_string(), rows: teacher.bundle.training.rows, history: None };
-    let Some(history) = histories::open(teacher, panel.features)? else { return Ok(out) };
+    let Some(history) = histories::open(teacher, panel.features)? else {
+        out.history = shared::tables(panel, active, teacher)?.map(world::Known::Tables);
+        return Ok(out);
+    };
     let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
     let classes = panel.pipeline.classes.len();
     let mut scores = vec![Vec::with_capacity(history.rows() * classes); active.len()];
@@ -177,6 +180,6 @@ fn history_of(
         first += block.rows;
         Ok(())
     })?;
-    out.history = Some(world::History { labels, held_out, scores, support: supports });
+    out.history = Some(world::Known::Rows(world::History { labels, held_out, scores, support: supports }));
     Ok(out)
 }

@@ -100,18 +100,30 @@ pub enum MissingValue {
 impl Bundle {
     /// Reads and checks `teacher.toml`. A missing bundle is 66, everything wrong in it 65.
     pub fn read(folder: &Path) -> Result<Bundle> {
+        Bundle::open(folder)?.inside()
+    }
+
+    /// As [`Bundle::read`], without the history, which need not be there.
+    pub fn read_model(folder: &Path) -> Result<Bundle> {
+        Bundle { history: None, ..Bundle::open(folder)? }.inside()
+    }
+
+    fn open(folder: &Path) -> Result<Bundle> {
         let path = folder.join("teacher.toml");
         let meta = std::fs::metadata(&path).map_err(|e| Error::io(&e, "cannot open the teacher's bundle", &path))?;
         if !meta.is_file() || meta.len() > LARGEST_TOML {
             return Err(Error::data("not a teacher.toml").file(&path).value(format!("{} bytes", meta.len())));
         }
         let bytes = std::fs::read(&path).map_err(|e| Error::io(&e, "cannot read the teacher's bundle", &path))?;
-        let mut bundle = Bundle::parse(&bytes).map_err(|e| e.file(&path))?;
-        bundle.folder = folder.to_path_buf();
-        for file in bundle.files() {
-            stays_inside(folder, &file).map_err(|e| e.file(&path))?;
+        let bundle = Bundle::parse(&bytes).map_err(|e| e.file(&path))?;
+        Ok(Bundle { folder: folder.to_path_buf(), ..bundle })
+    }
+
+    fn inside(self) -> Result<Bundle> {
+        for file in self.files() {
+            stays_inside(&self.folder, &file).map_err(|e| e.file(&self.folder.join("teacher.toml")))?;
         }
-        Ok(bundle)
+        Ok(self)
     }
 
     /// A `teacher.toml` without a look at the files that it names.

@@ -62,9 +62,20 @@ impl Teacher {
                 .hint("name another teacher, or lower relevance.min_training_rows"));
         }
         let onto = map_classes(&bundle, reference, &pipeline.classes).map_err(|e| e.file(&folder.join("teacher.toml")))?;
+        Teacher::with_model(bundle, onto, pipeline.classes.len())
+    }
+
+    /// Loads a bundle for its own classes, outside of any pipeline, and without its history.
+    pub fn alone(folder: &Path) -> Result<Teacher> {
+        let bundle = Bundle::read_model(folder)?;
+        let classes = bundle.model.classes.len();
+        Teacher::with_model(bundle, (0..classes).collect(), classes)
+    }
+
+    fn with_model(bundle: Bundle, onto: Vec<usize>, classes: usize) -> Result<Teacher> {
         let path = bundle.model_path();
         let model = load_model(&bundle, &path).map_err(|e| e.file(&path))?;
-        let teacher = Teacher { bundle, model, onto, classes: pipeline.classes.len() };
+        let teacher = Teacher { bundle, model, onto, classes };
         teacher.check_shape().map_err(|e| e.file(&path))?;
         Ok(teacher)
     }

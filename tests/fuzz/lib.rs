@@ -15,10 +15,14 @@ pub mod lake {
 #[path = "../../src/relevance"]
 pub mod relevance {
     pub mod bins;
+    pub mod calibrate;
     pub mod levels;
+    mod newton;
     pub mod profiles;
+    pub mod reliability;
     pub mod simplex;
     pub mod sketch;
+    mod sketch_check;
     pub mod sketch_file;
 }
 

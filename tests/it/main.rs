@@ -9,6 +9,7 @@ mod corpus;
 mod explain;
 mod faults;
 mod job;
+mod owners;
 mod predictions;
 mod relevance;
 mod relevance_properties;

@@ -8,7 +8,7 @@ use coldstart::relevance::levels::CategorySketch;
 use coldstart::relevance::profiles::{FeatureProfile, Profiles, Summary};
 use coldstart::relevance::sketch::NumberSketch;
 use coldstart::relevance::support::{Column, Support};
-use coldstart::relevance::world::{History, Teacher, World, pseudo_rows};
+use coldstart::relevance::world::{History, Known, Teacher, World, pseudo_rows};
 use serde_json::Value;
 
 /// A scenario: columns of numbers (NaN for null), one of text, labels, every teacher's raw scores `[K]` of `[n, C]`.
@@ -86,7 +86,7 @@ impl Case {
         let k = self.teachers();
         let support = pseudo_rows(s.labels.len()).iter().flat_map(|r| &support[r * k..(r + 1) * k]).copied().collect();
         let history = History { labels: s.labels.clone(), held_out: s.held.clone(), scores: s.scores.clone(), support };
-        Teacher { name: format!("t{q}"), rows: self.rows[q], history: s.known.then_some(history) }
+        Teacher { name: format!("t{q}"), rows: self.rows[q], history: s.known.then_some(Known::Rows(history)) }
     }
 
     /// The teachers in another order.

@@ -14,7 +14,7 @@
 //! | A19, A20 | are about object stores and Delta logs; this build publishes plain Parquet |
 //! | B27 | a run's id is a digest of its inputs, not of time, host or process |
 //! | D48, D59 | impossible by type; the soft labels are checked before they are written (exit 70) |
-//! | D54 | the target's own columns are the features: an account without any is all null, see D49 |
+//! | D54 | stands in `abstention.rs`: an account without any feature is left undecided |
 //! | D60 | stands in `job.rs`, with the other things that must not matter |
 //! | E68 (hard link, `CON`) | a hard link is the file itself, and `CON` is a name like any other here |
 //! | G87 | is among F82 |

@@ -1,0 +1,87 @@
+//! What a teacher's profile says of its labelled history, where its rows may not leave their owner.
+
+use serde_json::json;
+
+use super::sketch_file;
+use super::sketch_labels::model_digest;
+use crate::error::{Error, Result};
+use crate::relevance::calibrate::Calibration;
+use crate::relevance::reliability::{Tables, Weighted};
+use crate::relevance::sketch_file::{Labels, Table};
+use crate::run::inputs::Panel;
+use crate::teacher::Teacher;
+
+/// The labelled part of the profile over the target's classes, with a table for each teacher in `active` that it has one of.
+/// None where the teacher has no profile, or one without labels.
+pub fn tables(panel: Panel, active: &[usize], teacher: &Teacher) -> Result<Option<Tables>> {
+    let Some(path) = teacher.bundle.profile_path() else { return Ok(None) };
+    let refuse = |e: Error| e.file(&path).with("teacher", teacher.name());
+    let file = sketch_file::parse(&path).map_err(|e| e.with("teacher", teacher.name()))?;
+    let Some(labels) = file.labels else { return Ok(None) };
+    let onto = label_classes(&labels, teacher).map_err(refuse)?;
+    let classes = panel.pipeline.classes.len();
+    let mut counts = vec![0.0; classes];
+    labels.counts.iter().zip(&onto).for_each(|(n, class)| counts[*class] += *n as f64);
+    let least = panel.pipeline.relevance.min_class_rows;
+    if let Some((name, n)) = panel.pipeline.classes.iter().zip(&counts).find(|(_, n)| **n < least as f64) {
+        let message = format!("the history has {n} rows of class {name:?}, at least {least} are needed");
+        return Err(refuse(Error::data(message).value(name)));
+    }
+    let calibration = own_calibration(&labels, teacher, classes).map_err(refuse)?;
+    let mut tables = Vec::with_capacity(active.len());
+    for &k in active {
+        let other = &panel.teachers[k];
+        let table = labels.tables.iter().find(|t| t.teacher == other.name());
+        let current = match table {
+            Some(table) => table.classes == other.bundle.model.classes && table.model == model_digest(other)?,
+            None => false,
+        };
+        if table.is_some() && !current {
+            let names = json!({"profile of": teacher.name(), "table of": other.name()});
+            panel.log.warn("relevance", "a profile holds a table of another model of this name, which is not used", names);
+        }
+        tables.push(table.filter(|_| current).map(|t| weighted(t, &onto, other)).filter(|t| !t.labels.is_empty()));
+    }
+    Ok(Some(Tables { counts, calibration, tables }))
+}
+
+/// For each label its class among the target's.
+fn label_classes(labels: &Labels, teacher: &Teacher) -> Result<Vec<usize>> {
+    let own = &teacher.bundle.model.classes;
+    let class = |name: &String| {
+        let place = own.iter().position(|c| c == name).map(|c| teacher.onto[c]);
+        place.ok_or_else(|| {
+            Error::data(format!("a label is none of the teacher's classes {own:?}")).with("key", "labels.classes").value(name)
+        })
+    };
+    labels.classes.iter().map(class).collect()
+}
+
+/// The own calibration over the target's classes; identity where the profile has none, or where classes are merged on the way.
+fn own_calibration(labels: &Labels, teacher: &Teacher, classes: usize) -> Result<Calibration> {
+    let Some(own) = &labels.own else { return Ok(Calibration::identity(classes)) };
+    if own.teacher != teacher.name() || own.model != model_digest(teacher)? || labels.classes != teacher.bundle.model.classes {
+        return Err(Error::data("the profile's own calibration is of another model")
+            .with("key", "labels.own.model")
+            .value(format!("{}, {}", own.teacher, own.model))
+            .hint("coldstart profile ... --teacher BUNDLE makes it anew"));
+    }
+    let mut out = Calibration { slope: own.calibration.slope, bias: vec![0.0; classes] };
+    if teacher.onto.len() > classes {
+        return Ok(Calibration::identity(classes));
+    }
+    teacher.onto.iter().zip(&own.calibration.bias).for_each(|(class, b)| out.bias[*class] = *b);
+    Ok(out)
+}
+
+fn weighted(table: &Table, onto: &[usize], teacher: &Teacher) -> Weighted {
+    let mut out = Weighted::default();
+    for cell in table.cells.iter().filter(|c| c.rows > 0) {
+        let mut score = vec![0.0; teacher.classes()];
+        cell.score.iter().zip(&teacher.onto).for_each(|(p, class)| score[*class] += p);
+        out.scores.extend(score);
+        out.labels.push(onto[cell.label] as u16);
+        out.weights.push(cell.rows as f64);
+    }
+    out
+}
