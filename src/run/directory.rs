@@ -194,7 +194,8 @@ pub fn read_json<T: DeserializeOwned>(store: &dyn Store, path: &Path) -> Result<
     serde_json::from_slice(&text).map_err(|e| Error::data(format!("damaged: {e}")).file(path))
 }
 
-fn read(store: &dyn Store, path: &Path) -> io::Result<Vec<u8>> {
+/// All of a file.
+pub fn read(store: &dyn Store, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     store.open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
