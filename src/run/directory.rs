@@ -132,12 +132,6 @@ impl<'a> Directory<'a> {
         remove(self.store, &self.stage(stage))
     }
 
-    /// Whether publication displaced anything that still lies here.
-    pub fn displaced(&self) -> bool {
-        let staging = self.root.join(STAGING);
-        self.store.list(&staging).is_ok_and(|names| !names.is_empty())
-    }
-
     /// Removes whatever is not needed once everything is published. What cannot be removed now, the next run removes.
     pub fn clear(&self, stages: &[&str]) -> Result<()> {
         let staging = remove(self.store, &self.root.join(STAGING));
