@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-student teachers faults faults-long fuzz clean
+.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-student bench-relevance teachers faults faults-long fuzz clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -79,6 +79,9 @@ bench-trees: target/bench/venv/.done target/bench/venv/.lleaves ## rows per seco
 bench-student: target/bench/venv/.done $(ACCOUNTS) ## time and fidelity of the student beside scikit-learn
 	cargo build --release --locked --example fit_student
 	target/bench/venv/bin/python fixtures/bench/student.py $(ACCOUNTS) --bin target/release/examples/fit_student
+
+bench-relevance: target/bench/venv/.done build ## time and memory of training the relevance calculator on ten histories of 100,000 rows
+	target/bench/venv/bin/python fixtures/bench/train_relevance.py target/bench/relevance --bin $(COLDSTART)
 
 teachers: setup target/bench/venv/.done build ## makes the committed teachers and their reference predictions anew
 	cargo run --release --locked --quiet --example lake -- target/lakes/risk

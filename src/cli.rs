@@ -238,7 +238,7 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
         Command::Explain { pipeline, date, account, overrides } => {
             let explanation = stages::explain::explain(&Pipeline::read(pipeline, overrides)?, &date.to_string(), account)?;
             match cli.log_format == Format::Text || (cli.log_format == Format::Auto && std::io::stdout().is_terminal()) {
-                true => Ok(Value::String(stages::explain_text::render(&explanation))),
+                true => Ok(Value::String(stages::explain::text::render(&explanation))),
                 false => serde_json::to_value(explanation).map_err(|e| Error::bug(e.to_string())),
             }
         }

@@ -49,8 +49,7 @@ pub fn check_place(output: &Path, table: &str) -> Result<()> {
     }
 }
 
-/// Publishes the files below `source` as the table's partition and returns them; `staging` is a directory of the run for it alone, in which
-/// lies afterwards what was displaced.
+/// Publishes the files below `source` as the table's partition and returns them; `staging` is a directory of the run for it alone.
 ///
 /// What stands there is replaced if its parts carry `mark`, and without a mark whatever it is. A run that was overtaken between
 /// its look at the partition and its own step takes the step back and gives way (75).
@@ -64,7 +63,10 @@ pub fn publish(store: &dyn Store, source: &Path, staging: &Path, partition: &Pat
         Ok(files)
     };
     let files = place().inspect_err(|_| drop(store.remove(staging)))?;
-    partition.parent().map_or(Ok(()), |table| sync(store, table)).map(|()| files)
+    partition.parent().map_or(Ok(()), |table| sync(store, table))?;
+    // what was displaced; if it cannot be removed now, the next run removes it
+    let _ = store.remove(staging);
+    Ok(files)
 }
 
 /// Links the files into `staging`, durable with their names, and digests what lies there.

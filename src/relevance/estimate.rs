@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Fewer rehearsals tell nothing of their own spread.
-const LEAST_REHEARSALS: usize = 3;
+pub const LEAST_REHEARSALS: usize = 3;
 
 /// An estimate with the error that the rehearsals showed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,10 +26,16 @@ pub fn estimate(promised: f64, gaps: &[f64], least: f64, most: f64) -> Option<Es
         return None;
     }
     let mean = gaps.iter().sum::<f64>() / m;
-    let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / (m - 1.0);
-    let error = (variance * (1.0 + 1.0 / m)).sqrt();
+    let error = deviation(gaps) * (1.0 + 1.0 / m).sqrt();
     let value = (promised + mean).clamp(least, most);
     Some(Estimate { value, error, low: (value - 2.0 * error).max(least), high: (value + 2.0 * error).min(most) })
+}
+
+/// Standard deviation of a sample of two values or more.
+pub fn deviation(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
 }
 
 #[cfg(test)]

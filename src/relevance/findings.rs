@@ -3,9 +3,9 @@
 //! Ratios of log-losses are averaged over the rehearsals as geometric means less one: -.04 is a log-loss 4 % lower.
 
 use super::diversity::Diversity;
-use super::estimate::{Estimate, estimate};
+use super::estimate::{Estimate, deviation, estimate};
 use super::judgement::Judgement;
-use super::rehearsal::{Rehearsal, Said};
+use super::rehearsal::Rehearsal;
 use super::simplex::entropy;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,16 @@ use serde::{Deserialize, Serialize};
 pub enum Published {
     Default,
     Aligned,
+}
+
+impl Published {
+    /// What belongs to this kind of label.
+    pub fn pick<T>(self, default: T, aligned: T) -> T {
+        match self {
+            Published::Default => default,
+            Published::Aligned => aligned,
+        }
+    }
 }
 
 /// What the target's accounts (or a sample of them) show.
@@ -93,9 +103,11 @@ impl Findings {
         drops: Vec<DropOne>,
         table: &[Rehearsal],
     ) -> Self {
-        let loss = |r: &Rehearsal| if published == Published::Aligned { r.aligned } else { r.default };
-        let told =
-            |r: &Rehearsal| if base_rate == "class_shares" { (r.with_shares, r.with_shares_said) } else { (loss(r), said(r, published)) };
+        let loss = |r: &Rehearsal| published.pick(r.default, r.aligned);
+        let told = |r: &Rehearsal| match base_rate {
+            "class_shares" => (r.with_shares, r.with_shares_said),
+            _ => (loss(r), published.pick(r.default_said, r.aligned_said)),
+        };
         let against = |of: &dyn Fn(&Rehearsal) -> f64, to: &dyn Fn(&Rehearsal) -> f64| change(table.iter().map(|r| (of(r), to(r))));
         let uniform = |r: &Rehearsal| r.uniform;
         let gaps = |of: &dyn Fn(&Rehearsal) -> f64| table.iter().map(of).collect::<Vec<f64>>();
@@ -136,16 +148,12 @@ impl Findings {
 /// What stands for the error of the estimated accuracy where there is none.
 const UNKNOWN_ERROR: f64 = 0.1;
 
-fn said(r: &Rehearsal, published: Published) -> Said {
-    if published == Published::Aligned { r.aligned_said } else { r.default_said }
-}
-
 /// Change of the log-loss of a rehearsed label without the teacher named, over the other histories, and how many those are.
 pub fn loss_change(table: &[Rehearsal], published: Published, teacher: &str) -> (Option<f64>, usize) {
     let pairs: Vec<(f64, f64)> = table
         .iter()
         .filter_map(|r| r.without.iter().find(|w| w.teacher == teacher).map(|w| (r, w)))
-        .map(|(r, w)| if published == Published::Aligned { (w.aligned, r.aligned) } else { (w.default, r.default) })
+        .map(|(r, w)| published.pick((w.default, r.default), (w.aligned, r.aligned)))
         .collect();
     (change(pairs.iter().copied()), pairs.len())
 }
@@ -159,10 +167,7 @@ fn change(pairs: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
 /// s / sqrt m of m values; none of fewer than two.
 fn standard_error(values: impl Iterator<Item = f64>) -> Option<f64> {
     let values: Vec<f64> = values.collect();
-    let m = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / m;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (m - 1.0);
-    (values.len() > 1).then(|| (variance / m).sqrt())
+    (values.len() > 1).then(|| deviation(&values) / (values.len() as f64).sqrt())
 }
 
 /// 1 - log-loss of teacher `k` at home / entropy of the class shares there; none without history.

@@ -7,6 +7,7 @@ use super::alignment::{Pool, Sample, aligned, aligned_gate_share};
 use super::base_rate::{ALIGNED_LABEL_RIDGE, LEAST_LABELS, shift, shift_to_labels, shift_to_shares};
 use super::calibrate::Calibration;
 use super::distance::weights;
+use super::estimate::LEAST_REHEARSALS;
 use super::fuse::{Blend, Fused, Fuser, gate_share};
 use super::gate::{Task, Theta};
 use super::judgement::Judgement;
@@ -83,14 +84,19 @@ pub struct Without {
 /// How far 1/JS alone is to be trusted instead of the aligned pool, from 0 to 1.
 ///
 /// Where scenarios form clusters, distance can know better than a gate that few pseudo-targets have trained. It has to prove it: better on three quarters of the
-/// histories, and by more than 3 % of log-loss on the geometric mean; by 13 % it has all.
+/// histories, of which there must be three, and by more than 3 % of log-loss on the geometric mean; by 13 % it has all.
 pub fn tilt(table: &[Rehearsal], shares_known: bool) -> f64 {
     let gain = |r: &Rehearsal| if shares_known { (r.with_shares / r.js_with_shares).ln() } else { (r.aligned / r.js).ln() };
-    let better = table.iter().filter(|r| gain(r) > 0.0).count();
-    if table.is_empty() || 4 * better < 3 * table.len() {
+    proven(&table.iter().map(gain).collect::<Vec<f64>>())
+}
+
+/// The tilt that these gains of log-loss, one of each history, are proof of.
+fn proven(gains: &[f64]) -> f64 {
+    let better = gains.iter().filter(|gain| **gain > 0.0).count();
+    if gains.len() < LEAST_REHEARSALS || 4 * better < 3 * gains.len() {
         return 0.0;
     }
-    let mean = table.iter().map(gain).sum::<f64>() / table.len() as f64;
+    let mean = gains.iter().sum::<f64>() / gains.len() as f64;
     ((mean - 0.03) / 0.1).clamp(0.0, 1.0)
 }
 
@@ -243,4 +249,19 @@ fn shifted(rows: &[Fused], constants: &[f64]) -> Vec<f64> {
     let mut all: Vec<f64> = rows.iter().flat_map(|r| r.z.clone()).collect();
     all.chunks_exact_mut(constants.len()).for_each(|z| shift(z, constants));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::proven;
+
+    #[test]
+    fn distance_alone_has_to_prove_itself_on_three_histories() {
+        assert_eq!(proven(&[0.2, 0.2]), 0.0);
+        assert_eq!(proven(&[0.2, 0.2, 0.2]), 1.0);
+        assert_eq!(proven(&[0.3, 0.3, -0.01]), 0.0, "two of three are no three quarters");
+        assert!((proven(&[0.1, 0.1, 0.1, 0.02]) - 0.5).abs() < 1e-12);
+        assert_eq!(proven(&[0.02, 0.02, 0.02]), 0.0);
+        assert_eq!(proven(&[]), 0.0);
+    }
 }

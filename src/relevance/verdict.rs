@@ -1,6 +1,6 @@
 //! The verdict on a run, in a few plain sentences: did relevance matter, which teacher to distrust, what would help most, how right the labels may be.
 
-use super::findings::{DropOne, Findings, Published};
+use super::findings::{DropOne, Findings};
 
 /// Changes of log-loss below this are none.
 const LITTLE: f64 = 0.01;
@@ -93,7 +93,7 @@ pub fn sentences(findings: &Findings) -> Vec<String> {
 }
 
 fn mattered(findings: &Findings) -> String {
-    let published = if findings.published == Published::Aligned { findings.aligned } else { findings.default };
+    let published = findings.published.pick(findings.default, findings.aligned);
     let (Some(change), Some(js)) = (published, findings.js) else {
         let why = if findings.drops.iter().filter(|d| d.same_as.is_none()).count() < 3 {
             "fewer than three teachers"

@@ -132,12 +132,6 @@ impl<'a> Directory<'a> {
         remove(self.store, &self.stage(stage))
     }
 
-    /// Whether publication displaced anything that still lies here.
-    pub fn displaced(&self) -> bool {
-        let staging = self.root.join(STAGING);
-        self.store.list(&staging).is_ok_and(|names| !names.is_empty())
-    }
-
     /// Removes whatever is not needed once everything is published. What cannot be removed now, the next run removes.
     pub fn clear(&self, stages: &[&str]) -> Result<()> {
         let staging = remove(self.store, &self.root.join(STAGING));
@@ -194,7 +188,8 @@ pub fn read_json<T: DeserializeOwned>(store: &dyn Store, path: &Path) -> Result<
     serde_json::from_slice(&text).map_err(|e| Error::data(format!("damaged: {e}")).file(path))
 }
 
-fn read(store: &dyn Store, path: &Path) -> io::Result<Vec<u8>> {
+/// All of a file.
+pub fn read(store: &dyn Store, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     store.open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)

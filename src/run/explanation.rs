@@ -3,11 +3,10 @@
 //! The tables alone could not do: they hold what came out, but neither the calibrations and constants that led there nor what the labels would be without a
 //! teacher. The calculator among these files can be named by a later pipeline (`relevance.calculator`).
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::digest::{self, FileDigest};
-use super::directory::{Directory, create_dir, remove, write_atomic};
+use super::directory::{Directory, create_dir, read, remove, write_atomic};
 use crate::error::{Error, Result};
 use crate::lake::store::Real;
 
@@ -28,8 +27,7 @@ pub fn keep(directory: &Directory) -> Result<Vec<FileDigest>> {
     create_dir(store, &folder)?;
     let copy = |(stage, file): &(&str, &str)| {
         let from = directory.stage(stage).join(file);
-        let mut bytes = Vec::new();
-        store.open(&from).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|e| Error::io(&e, "cannot read", &from))?;
+        let bytes = read(store, &from).map_err(|e| Error::io(&e, "cannot read", &from))?;
         write_atomic(store, &folder.join(file), &bytes)?;
         digest::file(store, &folder, file)
     };

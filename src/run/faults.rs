@@ -168,8 +168,9 @@ fn a12_a_full_disk_at_any_step_is_75_and_frees_what_was_gathered() {
             if let Err(e) = &result {
                 assert_eq!(e.kind(), Kind::TryAgain, "{what}: {e}");
                 let left: Vec<String> = ram.files().into_keys().filter(|f| f.contains("/publish/") || f.ends_with(".tmp")).collect();
-                // what was displaced is removed once all is published
-                assert!(left.iter().all(|f| f.contains(OLD)), "{what}: {left:?} is left");
+                // a table that is not durable yet keeps what it displaced
+                let displaced = what.contains("sync /out/") && left.iter().all(|f| f.contains(OLD));
+                assert!(left.is_empty() || displaced, "{what}: {left:?} is left");
             }
             mended(ram, what);
         });

@@ -1,13 +1,12 @@
 //! The order of a run: key, lock, stages that are not yet done, verification, publication.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::cancel::{self, Commit};
-use super::directory::{Directory, read_json, remove};
+use super::directory::{Directory, read_json};
 use super::events::Log;
 use super::explanation;
 use super::identity::Identity;
@@ -208,19 +207,8 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     Ok(outcome)
 }
 
-/// What readers have of a displaced partition before it is removed: one that has opened a directory and finds it emptied would take that
-/// for a partition without rows, while one that comes too late for a file gets an error.
-const GRACE: Duration = Duration::from_millis(100);
-
-fn wait_for_readers(directory: &Directory) {
-    if directory.displaced() {
-        std::thread::sleep(GRACE);
-    }
-}
-
 /// The run is complete: what it leaves behind is no failure, and the next one tries again.
 fn clear(directory: &Directory, log: &Log) {
-    wait_for_readers(directory);
     if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
         log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
     }
@@ -314,12 +302,11 @@ fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, 
     for (table, stage) in TABLES {
         let source = directory.stage(stage.name()).join(table);
         let partition = publish::partition(&output, table, &job.date);
-        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)
-            .inspect_err(|_| discard(directory, &tables))?;
+        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
         tables.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));
     }
-    let kept = explanation::keep(directory).inspect_err(|_| discard(directory, &tables))?;
+    let kept = explanation::keep(directory)?;
     let published = Published {
         key: key.to_string(),
         rows: summary.rows,
@@ -329,14 +316,8 @@ fn publish_all(job: &Job, key: &str, mark: Option<&str>, directory: &Directory, 
         explanation: kept,
         verdict: Verdict::load(directory)?.sentences,
     };
-    directory.record(&published).inspect_err(|_| discard(directory, &published.tables))?;
+    directory.record(&published)?;
     Ok(published)
-}
-
-/// The run fails: what these tables displaced only takes room, since they are durable.
-fn discard(directory: &Directory, tables: &[Table]) {
-    wait_for_readers(directory);
-    tables.iter().for_each(|t| drop(remove(directory.store, &directory.staging(&t.name))));
 }
 
 fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {

@@ -32,16 +32,16 @@ pub struct Published {
 
 /// The record of the latest date before `date` for which this pipeline's classification still stands.
 pub fn previous(store: &dyn Store, output: &Path, pipeline: &str, date: &str) -> Result<Option<(String, Published)>> {
-    let runs = output.join("_runs").join(pipeline);
-    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
-    let mut dates: Vec<String> = entries.filter_map(|e| Some(e.file_name().to_str()?.strip_prefix("ds=")?.to_string())).collect();
+    let run = |date: &str| Directory::place(output, pipeline, date);
+    let names = run(date).parent().and_then(|runs| store.list(runs).ok()).unwrap_or_default();
+    let mut dates: Vec<&str> = names.iter().filter_map(|(name, _)| name.strip_prefix("ds=")).collect();
     // ISO dates sort as text
-    dates.retain(|d| d.as_str() < date);
+    dates.retain(|d| *d < date);
     dates.sort();
     for earlier in dates.into_iter().rev() {
-        let record = Directory::place(output, pipeline, &earlier).join(PUBLISHED);
-        if record.exists() && publish::partition(output, "classification", &earlier).is_dir() {
-            return Ok(Some((earlier, read_json(store, &record)?)));
+        let record = run(earlier).join(PUBLISHED);
+        if store.exists(&record) && store.exists(&publish::partition(output, "classification", earlier)) {
+            return Ok(Some((earlier.to_string(), read_json(store, &record)?)));
         }
     }
     Ok(None)

@@ -50,7 +50,6 @@ pub fn read(path: &Path) -> Result<Calculator> {
 }
 
 /// The teachers as a calculator knows them: digests of everything that training depends on.
-/// One of [`members`].
 pub fn members(teachers: &[Teacher]) -> Result<Vec<Member>> {
     teachers.par_iter().with_max_len(1).map(member).collect()
 }

@@ -8,11 +8,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::base_rate::{Row, without};
-use super::part_name;
 use super::relevance::Fusion;
+use super::write_table;
 use crate::config::Method;
 use crate::error::{Error, Result};
-use crate::lake::part::{Part, Use};
 use crate::relevance::calculator::Calculator;
 use crate::relevance::distance::{Distances, irrelevant};
 use crate::relevance::diversity::diversity;
@@ -69,11 +68,7 @@ pub fn write(run: &Run, calculator: &Calculator, distances: &Distances, fusion: 
         ("relevance_drop_one", drop_table(&verdict.findings.drops)),
         ("relevance_verdict", verdict_table(&verdict)),
     ] {
-        let batch = batch.map_err(|e| Error::bug(e.to_string()))?;
-        let mut part =
-            Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
-        part.write(&batch)?;
-        part.finish()?;
+        write_table(run, &folder.join(table), &batch.map_err(|e| Error::bug(e.to_string()))?)?;
     }
     write_json(run.directory.store, &folder.join("verdict.json"), &verdict)
 }
@@ -100,8 +95,9 @@ fn fuse_all<T: Send>(fuser: &Fuser, rows: &[Row], left: Option<usize>, keep: imp
         let mut room = fuser.room();
         rows.iter()
             .map(|row| {
-                let row = left.map_or_else(|| row.clone(), |k| without(row, k, classes));
-                fuser.row(&row.0, &row.1, &mut room);
+                let shorter = left.map(|k| without(row, k, classes));
+                let (raw, s) = shorter.as_ref().unwrap_or(row);
+                fuser.row(raw, s, &mut room);
                 keep(&room)
             })
             .collect()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::relevance::{Scores, target_profile};
 use super::score::{KNOWN, Scored};
-use super::{part_name, relevance, risk};
+use super::{part_name, relevance, risk, write_table};
 use crate::error::{Error, Result};
 use crate::lake::bridge::to_arrow;
 use crate::lake::part::{self, Part, Use};
@@ -78,11 +78,7 @@ pub fn run(run: &Run) -> Result<()> {
     write_json(run.directory.store, &folder.join("fuse.json"), &weights)?;
     risk::write(run, &calculator, &folder.join("risk_coverage"))?;
     for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
-        let batch = to_arrow(&frame)?;
-        let mut part =
-            Part::create(run.directory.store, &folder.join(table).join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
-        part.write(&batch)?;
-        part.finish()?;
+        write_table(run, &folder.join(table), &to_arrow(&frame)?)?;
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 
-use super::part_name;
+use super::write_table;
 use crate::config::Method;
 use crate::error::Result;
-use crate::lake::part::{self, Part, Use};
+use crate::lake::part;
 use crate::relevance::calculator::Calculator;
 use crate::relevance::risk::{self, Played, Point};
 use crate::run::job::Run;
@@ -56,7 +56,5 @@ pub fn write(run: &Run, calculator: &Calculator, folder: &Path) -> Result<()> {
             floats(|p| p.worst.as_ref().map(|w| w.1)),
         ],
     )?;
-    let mut part = Part::create(run.directory.store, &folder.join(part_name(0, Some(run.id()))), &schema, Use::Published)?;
-    part.write(&batch)?;
-    part.finish()
+    write_table(run, folder, &batch)
 }

@@ -32,7 +32,7 @@ fn a4_a5_a6_a_kill_around_the_exchange_costs_no_stage() {
         for point in [
             "before exchange */out/classification/ds=*",
             "after exchange */out/classification/ds=*",
-            "before remove */publish",
+            "before remove */publish/classification",
             "before rename */published.json",
             "after rename */published.json",
             "after remove */fit",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::explain::{Explanation, FeatureDistance, FeatureView, Opinion, TeacherView};
+use super::{Explanation, FeatureDistance, FeatureView, Opinion, TeacherView};
 
 /// Several lines, the last one complete.
 pub fn render(e: &Explanation) -> String {
