@@ -20,6 +20,9 @@ use crate::stages;
 use crate::stages::gates::Accepted;
 use crate::stages::sketch_file::Request;
 
+/// With less of it counts are nothing but noise.
+const LEAST_EPSILON: f64 = 0.001;
+
 /// What a result line may take: less than an XCom or an Argo result holds.
 const LONGEST_LINE: usize = 4096;
 
@@ -251,8 +254,10 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
 }
 
 fn profile(args: &ProfileArgs) -> Result<Value> {
-    if let Some(epsilon) = args.epsilon.filter(|e| !(*e > 0.0 && e.is_finite())) {
-        return Err(Error::new(Kind::Usage, "epsilon is a positive number").with("argument", "--epsilon").value(epsilon));
+    if let Some(epsilon) = args.epsilon.filter(|e| !(*e >= LEAST_EPSILON && e.is_finite())) {
+        return Err(Error::new(Kind::Usage, format!("epsilon is a number of at least {LEAST_EPSILON}"))
+            .with("argument", "--epsilon")
+            .value(epsilon));
     }
     stages::sketch_file::write(&Request {
         accounts: &args.accounts,

@@ -14,6 +14,9 @@ use crate::run::digest;
 use crate::teacher::encode::{Feature, Plan};
 use crate::teacher::{self, Teacher, Workspace};
 
+/// Rows from which a calibration is fitted again under noise.
+const MOST_ROWS: u64 = 100_000;
+
 /// Histograms in which a labelled row is counted.
 pub fn histograms(labels: &Labels) -> u64 {
     1 + labels.tables.len() as u64
@@ -36,12 +39,15 @@ pub fn blur(labels: &mut Labels, noise: &Laplace) {
     }
 }
 
-/// Own calibration as far as cells tell: each row by the score of its cell.
+/// Own calibration as far as cells tell: each row by the score of its cell. Counts are scaled down to [`MOST_ROWS`], as noise can make them any size.
 fn from_cells(cells: &[Cell], classes: usize) -> Calibration {
+    let total: u64 = cells.iter().map(|c| c.rows).sum();
+    let times = total.div_ceil(MOST_ROWS).max(1);
     let (mut raw, mut labels) = (Vec::new(), Vec::new());
     for cell in cells {
-        (0..cell.rows).for_each(|_| raw.extend(&cell.score));
-        labels.extend((0..cell.rows).map(|_| cell.label as u16));
+        let rows = cell.rows / times;
+        (0..rows).for_each(|_| raw.extend(&cell.score));
+        labels.extend((0..rows).map(|_| cell.label as u16));
     }
     if labels.is_empty() { Calibration::identity(classes) } else { own_calibration(&raw, &labels, classes) }
 }

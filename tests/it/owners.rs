@@ -117,6 +117,7 @@ fn noise_is_drawn_from_the_secret_and_said_in_the_file() {
     assert_eq!((&file["privacy"]["epsilon"], &file["privacy"]["histograms"]), (&json!(20.0), &json!(histograms)));
     assert!(file["privacy"]["mechanism"].as_str().expect("a text").contains("Laplace"));
     // little noise is nearly none, and much of it still makes a file that is read
+    noisy("0.001", "owl");
     noisy("100000", "owl");
     let exact = Workdir::new();
     profile(&exact, "bazaar", &WITH_ALL).is("profiled");
@@ -130,6 +131,7 @@ fn noise_is_drawn_from_the_secret_and_said_in_the_file() {
     work.run(&["--replace"]).is("published");
     let refused = |more: &[&str], code: i32| assert_eq!(profile(&exact, "wallet", more).code, Some(code));
     refused(&["--epsilon", "-1", "--noise-secret", "owl"], 2);
+    refused(&["--epsilon", "1e-300", "--noise-secret", "owl"], 2);
     refused(&["--epsilon", "1"], 2);
 }
 
