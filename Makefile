@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-student bench-relevance teachers faults faults-long fuzz clean
+.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance teachers faults faults-long fuzz clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -75,6 +75,10 @@ target/bench/venv/.lleaves: target/bench/venv/.done fixtures/bench/lleaves.txt
 bench-trees: target/bench/venv/.done target/bench/venv/.lleaves ## rows per second of tree teachers beside LightGBM, XGBoost, ONNX Runtime and lleaves
 	cargo build --release --locked --example score_trees
 	target/bench/venv/bin/python fixtures/bench/trees.py --ours target/release/examples/score_trees --work target/bench/trees
+
+bench-score: target/bench/venv/.done build $(ACCOUNTS) ## the score stage beside a bare read of the same columns plus the teachers' own time
+	cargo build --release --locked --example score_stage
+	target/bench/venv/bin/python fixtures/bench/score.py $(ACCOUNTS) --bin $(COLDSTART) --parts target/release/examples/score_stage
 
 bench-student: target/bench/venv/.done $(ACCOUNTS) ## time and fidelity of the student beside scikit-learn
 	cargo build --release --locked --example fit_student
