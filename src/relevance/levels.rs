@@ -110,9 +110,9 @@ impl CategorySummary {
         out
     }
 
-    /// The `most` most frequent levels, the rest as "other"; what an owner may ship instead of rows.
-    pub fn coarse(&self, most: usize) -> CategorySummary {
-        let mut order: Vec<&(String, u64)> = self.levels.iter().collect();
+    /// The `most` most frequent levels of those with `least` rows, all others as "other"; what an owner may ship instead of rows.
+    pub fn coarse(&self, most: usize, least: u64) -> CategorySummary {
+        let mut order: Vec<&(String, u64)> = self.levels.iter().filter(|(_, n)| *n >= least).collect();
         order.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let mut levels: Vec<(String, u64)> = order.into_iter().take(most).cloned().collect();
         levels.sort_unstable();

@@ -73,7 +73,7 @@ pub struct Weighted {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tables {
     /// Rows of each class.
-    pub counts: Vec<f64>,
+    pub counts: Vec<u64>,
     /// Own calibration of its teacher; identity where it is not known.
     pub calibration: Calibration,
     /// For each teacher its table, if there is one: of rows held out where the teacher is the history's own.
@@ -113,8 +113,8 @@ impl Tables {
 
     /// Class shares `[C]`, at least .01.
     pub(super) fn share(&self) -> Vec<f64> {
-        let total: f64 = self.counts.iter().sum();
-        let mut share: Vec<f64> = self.counts.iter().map(|n| n / total).collect();
+        let total: u64 = self.counts.iter().sum();
+        let mut share: Vec<f64> = self.counts.iter().map(|n| *n as f64 / total as f64).collect();
         floor(&mut share, SHARE_FLOOR);
         share
     }
@@ -156,7 +156,7 @@ mod tests {
             weighted.labels.push(cell.label as u16);
             weighted.weights.push(cell.rows as f64);
         }
-        let mut tables = Tables { counts: vec![1.0; 2], calibration: calibration.clone(), tables: vec![Some(weighted)] };
+        let mut tables = Tables { counts: vec![1; 2], calibration: calibration.clone(), tables: vec![Some(weighted)] };
         tables.calibrate(std::slice::from_ref(&calibration));
         let mut ln_own = raw;
         calibration.apply_ln(&mut ln_own);

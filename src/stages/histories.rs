@@ -56,6 +56,21 @@ pub fn at(path: &Path, features: &[Feature], extra: &[&String]) -> Result<Histor
     }
 }
 
+/// The place of a label among a teacher's own classes.
+pub fn class_of(own: &[String], label: &str) -> Result<usize> {
+    let place = own.iter().position(|c| c == label);
+    place.ok_or_else(|| Error::data(format!("a label is none of the teacher's classes {own:?}")).value(label))
+}
+
+/// Refuses a history in which a class of the target has too few rows.
+pub fn enough_rows(pipeline: &Pipeline, counts: &[u64]) -> Result<()> {
+    let least = pipeline.relevance.min_class_rows;
+    match pipeline.classes.iter().zip(counts).find(|(_, n)| **n < least) {
+        None => Ok(()),
+        Some((name, n)) => Err(Error::data(format!("the history has {n} rows of class {name:?}, at least {least} are needed")).value(name)),
+    }
+}
+
 impl History {
     pub fn rows(&self) -> usize {
         self.accounts.stored_rows() as usize
@@ -108,21 +123,13 @@ impl History {
         let own = &teacher.bundle.model.classes;
         let texts = self.texts(label)?;
         let mut labels = Vec::with_capacity(texts.len());
+        let mut counts = vec![0; pipeline.classes.len()];
         for text in &texts {
-            let class = own.iter().position(|c| c == text);
-            let class =
-                class.ok_or_else(|| refuse(Error::data(format!("a label is none of the teacher's classes {own:?}")).value(text)))?;
-            labels.push(teacher.onto[class] as u16);
+            let class = teacher.onto[class_of(own, text).map_err(refuse)?];
+            labels.push(class as u16);
+            counts[class] += 1;
         }
-        for (c, name) in pipeline.classes.iter().enumerate() {
-            let count = labels.iter().filter(|l| usize::from(**l) == c).count() as u64;
-            if count < pipeline.relevance.min_class_rows {
-                let least = pipeline.relevance.min_class_rows;
-                return Err(refuse(
-                    Error::data(format!("the history has {count} rows of class {name:?}, at least {least} are needed")).value(name),
-                ));
-            }
-        }
+        enough_rows(pipeline, &counts).map_err(refuse)?;
         let held_out = match &spec.held_out {
             None => None,
             Some(name) => Some(self.flags(name)?),

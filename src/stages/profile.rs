@@ -144,7 +144,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
 fn student_feature(feature: &Feature, summary: &Summary) -> StudentFeature {
     let levels = match summary {
         Summary::Number(_) => Vec::new(),
-        Summary::Category(s) => s.coarse(STUDENT_LEVELS).levels.into_iter().map(|(level, _)| level).collect(),
+        Summary::Category(s) => s.coarse(STUDENT_LEVELS, 1).levels.into_iter().map(|(level, _)| level).collect(),
     };
     StudentFeature { name: feature.name.clone(), kind: feature.kind, levels }
 }

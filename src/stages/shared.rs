@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::sketch_file;
-use super::sketch_labels::model_digest;
+use super::{histories, sketch_file};
 use crate::error::{Error, Result};
 use crate::relevance::calibrate::Calibration;
 use crate::relevance::reliability::{Tables, Weighted};
@@ -11,31 +10,25 @@ use crate::relevance::sketch_file::{Labels, Table};
 use crate::run::inputs::Panel;
 use crate::teacher::Teacher;
 
-/// The labelled part of the profile over the target's classes, with a table for each teacher in `active` that it has one of.
-/// None where the teacher has no profile, or one without labels.
-pub fn tables(panel: Panel, active: &[usize], teacher: &Teacher) -> Result<Option<Tables>> {
+/// The labelled part of the profile of the teacher at `place` of `active`, over the target's classes, with a table for each of `active` that it has one of;
+/// `models` are the digests of their models. None where the teacher has no profile, or one without labels.
+pub fn tables(panel: Panel, active: &[usize], models: &[String], place: usize) -> Result<Option<Tables>> {
+    let teacher = &panel.teachers[active[place]];
     let Some(path) = teacher.bundle.profile_path() else { return Ok(None) };
     let refuse = |e: Error| e.file(&path).with("teacher", teacher.name());
     let file = sketch_file::parse(&path).map_err(|e| e.with("teacher", teacher.name()))?;
     let Some(labels) = file.labels else { return Ok(None) };
     let onto = label_classes(&labels, teacher).map_err(refuse)?;
     let classes = panel.pipeline.classes.len();
-    let mut counts = vec![0.0; classes];
-    labels.counts.iter().zip(&onto).for_each(|(n, class)| counts[*class] += *n as f64);
-    let least = panel.pipeline.relevance.min_class_rows;
-    if let Some((name, n)) = panel.pipeline.classes.iter().zip(&counts).find(|(_, n)| **n < least as f64) {
-        let message = format!("the history has {n} rows of class {name:?}, at least {least} are needed");
-        return Err(refuse(Error::data(message).value(name)));
-    }
-    let calibration = own_calibration(&labels, teacher, classes).map_err(refuse)?;
+    let mut counts = vec![0; classes];
+    labels.counts.iter().zip(&onto).for_each(|(n, class)| counts[*class] += n);
+    histories::enough_rows(panel.pipeline, &counts).map_err(refuse)?;
+    let calibration = own_calibration(&labels, teacher, &models[place], classes).map_err(refuse)?;
     let mut tables = Vec::with_capacity(active.len());
-    for &k in active {
+    for (&k, model) in active.iter().zip(models) {
         let other = &panel.teachers[k];
         let table = labels.tables.iter().find(|t| t.teacher == other.name());
-        let current = match table {
-            Some(table) => table.classes == other.bundle.model.classes && table.model == model_digest(other)?,
-            None => false,
-        };
+        let current = table.is_some_and(|t| t.classes == other.bundle.model.classes && t.model == *model);
         if table.is_some() && !current {
             let names = json!({"profile of": teacher.name(), "table of": other.name()});
             panel.log.warn("relevance", "a profile holds a table of another model of this name, which is not used", names);
@@ -49,18 +42,16 @@ pub fn tables(panel: Panel, active: &[usize], teacher: &Teacher) -> Result<Optio
 fn label_classes(labels: &Labels, teacher: &Teacher) -> Result<Vec<usize>> {
     let own = &teacher.bundle.model.classes;
     let class = |name: &String| {
-        let place = own.iter().position(|c| c == name).map(|c| teacher.onto[c]);
-        place.ok_or_else(|| {
-            Error::data(format!("a label is none of the teacher's classes {own:?}")).with("key", "labels.classes").value(name)
-        })
+        let class = histories::class_of(own, name).map_err(|e| e.with("key", "labels.classes"))?;
+        Ok(teacher.onto[class])
     };
     labels.classes.iter().map(class).collect()
 }
 
 /// The own calibration over the target's classes; identity where the profile has none, or where classes are merged on the way.
-fn own_calibration(labels: &Labels, teacher: &Teacher, classes: usize) -> Result<Calibration> {
+fn own_calibration(labels: &Labels, teacher: &Teacher, model: &str, classes: usize) -> Result<Calibration> {
     let Some(own) = &labels.own else { return Ok(Calibration::identity(classes)) };
-    if own.teacher != teacher.name() || own.model != model_digest(teacher)? || labels.classes != teacher.bundle.model.classes {
+    if own.teacher != teacher.name() || own.model != model || labels.classes != teacher.bundle.model.classes {
         return Err(Error::data("the profile's own calibration is of another model")
             .with("key", "labels.own.model")
             .value(format!("{}, {}", own.teacher, own.model))

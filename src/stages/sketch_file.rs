@@ -2,7 +2,7 @@
 //!
 //! | what is asked for | what is added to the file |
 //! |---|---|
-//! | nothing | of each feature at most 240 cells of a number, or the counts of a category's levels |
+//! | nothing | of each feature at most 240 cells of a number, or the counts of a category's levels with at least 5 rows |
 //! | `--label` | how many rows each class has |
 //! | `--teacher` | the own calibration of the owner's own teacher, from the held-out rows |
 //! | `--score-with` | for each bundle named, and for the own teacher, the labels in cells of like scores |
@@ -31,6 +31,8 @@ use crate::teacher::encode::{Block, Feature};
 const LARGEST: u64 = 64 << 20;
 /// Levels of a category that are named; the rest are counted together.
 const LEVELS: usize = 1000;
+/// Rows of a level at least: a name that only a few accounts have, such as their id, stays at home.
+const LEAST_ROWS: u64 = 5;
 const MECHANISM: &str = "Laplace noise of this scale on every count of rows, the privacy budget epsilon spread evenly over the histograms; rounded, small counts set to 0. \
     Borders of cells, names of levels and the mean scores of cells carry no noise.";
 
@@ -170,7 +172,7 @@ fn sketch(accounts: &Accounts, features: &[Feature]) -> Result<(u64, Vec<Summary
         })?;
     let coarse = |s: &Sketch| match s.summary() {
         Summary::Number(s) => Summary::Number(s.coarse(ORDER_STATISTICS)),
-        Summary::Category(s) => Summary::Category(s.coarse(LEVELS)),
+        Summary::Category(s) => Summary::Category(s.coarse(LEVELS, LEAST_ROWS)),
     };
     Ok((rows, sketches.iter().map(coarse).collect()))
 }

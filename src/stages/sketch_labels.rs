@@ -76,14 +76,9 @@ pub fn measure(accounts: &Accounts, label: &str, request: &Request) -> Result<La
         Some(own) => own.bundle.model.classes.clone(),
         None => texts.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
     };
-    let place = |text: &String| classes.iter().position(|c| c == text).map(|c| c as u16);
-    let labels: Vec<u16> = texts
-        .iter()
-        .map(|text| {
-            let unknown = || Error::data(format!("a label is none of the teacher's classes {classes:?}"));
-            place(text).ok_or_else(|| unknown().file(accounts.place()).column(label).value(text))
-        })
-        .collect::<Result<_>>()?;
+    let refuse = |e: Error| e.file(accounts.place()).column(label);
+    let class = |text: &String| histories::class_of(&classes, text).map(|c| c as u16).map_err(refuse);
+    let labels = texts.iter().map(class).collect::<Result<Vec<u16>>>()?;
     let mut counts = vec![0; classes.len()];
     labels.iter().for_each(|y| counts[usize::from(*y)] += 1);
     let held_out = request.held_out.map(|column| history.flags(column)).transpose()?;

@@ -8,8 +8,10 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::histories::{self, History};
 use super::score::{profiled, support_of};
-use super::{calculator_file, histories, shared, sketch_file};
+use super::sketch_labels::model_digest;
+use super::{calculator_file, shared, sketch_file};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::lake::store::Real;
@@ -135,10 +137,22 @@ pub fn summaries(panel: Panel, active: &[usize], features: &[Feature]) -> Result
 pub fn train(panel: Panel, active: &[usize], profiles: Profiles) -> Result<(Calculator, Differences)> {
     let support = Support::new(&profiles);
     let mut differences = Differences::new(active.len());
+    let shared = active.iter().any(|k| panel.teachers[*k].bundle.profile_path().is_some());
+    let models = active.iter().filter(|_| shared).map(|&k| model_digest(&panel.teachers[k])).collect::<Result<Vec<_>>>()?;
     // One history after the other: the pages of a wide one take a hundred megabytes while it is read. Its teachers score side by side.
     let worlds = active
         .iter()
-        .map(|&k| history_of(panel, active, &panel.teachers[k], &support, &profiles, &mut differences))
+        .enumerate()
+        .map(|(place, &k)| {
+            let teacher = &panel.teachers[k];
+            let history = match histories::open(teacher, panel.features)? {
+                Some(history) => {
+                    Some(world::Known::Rows(history_of(panel, active, teacher, &history, &support, &profiles, &mut differences)?))
+                }
+                None => shared::tables(panel, active, &models, place)?.map(world::Known::Tables),
+            };
+            Ok(world::Teacher { name: teacher.name().to_string(), rows: teacher.bundle.training.rows, history })
+        })
         .collect::<Result<Vec<_>>>()?;
     let members = active.par_iter().with_max_len(1).map(|&k| calculator_file::member(&panel.teachers[k])).collect::<Result<Vec<_>>>()?;
     let world = World::new(worlds, panel.pipeline.classes.len())?;
@@ -149,15 +163,11 @@ fn history_of(
     panel: Panel,
     active: &[usize],
     teacher: &Teacher,
+    history: &History,
     support: &Support,
     profiles: &Profiles,
     differences: &mut Differences,
-) -> Result<world::Teacher> {
-    let mut out = world::Teacher { name: teacher.name().to_string(), rows: teacher.bundle.training.rows, history: None };
-    let Some(history) = histories::open(teacher, panel.features)? else {
-        out.history = shared::tables(panel, active, teacher)?.map(world::Known::Tables);
-        return Ok(out);
-    };
+) -> Result<world::History> {
     let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
     let classes = panel.pipeline.classes.len();
     let mut scores = vec![Vec::with_capacity(history.rows() * classes); active.len()];
@@ -180,6 +190,5 @@ fn history_of(
         first += block.rows;
         Ok(())
     })?;
-    out.history = Some(world::Known::Rows(world::History { labels, held_out, scores, support: supports }));
-    Ok(out)
+    Ok(world::History { labels, held_out, scores, support: supports })
 }

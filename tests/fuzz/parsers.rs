@@ -82,7 +82,7 @@ pub fn sketch(bytes: &[u8]) -> Result<()> {
         assert!(rows == file.rows || file.privacy.is_some());
         let counts = match summary {
             Summary::Number(s) => s.coarse(7).bin_counts(&common_edges(&[s, s])),
-            Summary::Category(s) => s.coarse(7).bin_counts(&common_levels(&[s, s])),
+            Summary::Category(s) => s.coarse(7, 2).bin_counts(&common_levels(&[s, s])),
         };
         assert_eq!(counts.iter().sum::<u64>(), rows);
     }

@@ -87,6 +87,9 @@ fn a_profile_with_the_own_calibration_alone_holds_no_table() {
     let counts: u64 = file["labels"]["counts"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();
     assert_eq!(file["rows"], counts);
     assert!(file["features"].get("label").is_none() && file["features"].get("held_out").is_none());
+    // a name that a row has alone stays at home
+    let ids = &file["features"]["account_id"]["category"];
+    assert_eq!((&ids["levels"], &ids["other"]), (&json!([]), &file["rows"]));
     keep_rows_at_home(&work, "wallet");
     work.run(&[]).is("published");
     let slope = relevance(&work, "own_slope")[1];
