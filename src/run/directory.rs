@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -118,10 +119,8 @@ impl<'a> Directory<'a> {
     /// The stage's files digested, then the record, by rename. After a loss of power the digests tell what was lost.
     fn write_record(&self, stage: &str) -> Result<()> {
         let folder = self.stage(stage);
-        let mut outputs = Vec::new();
-        for path in digest::list(self.store, &folder)? {
-            outputs.push(digest::file(self.store, &folder, &path)?);
-        }
+        let files = digest::list(self.store, &folder)?;
+        let outputs = files.par_iter().map(|path| digest::file(self.store, &folder, path)).collect::<Result<Vec<_>>>()?;
         let record = Record { format: FORMAT, stage: stage.to_string(), key: self.key.clone(), outputs };
         write_json(self.store, &self.root.join(format!("{stage}.done")), &record)
     }

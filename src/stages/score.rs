@@ -237,9 +237,8 @@ impl Scorer<'_> {
     fn sample(&self, id: &ArrayRef, block: &Block) -> Result<arrow::array::RecordBatch> {
         let hashes = ids::hashes(id)?;
         let kept: Vec<usize> = (0..block.rows).filter(|i| hashes[*i] <= self.sample_limit).collect();
-        let columns = student_columns(self.student, &self.run.inputs.features, block)?;
-        let arrays =
-            columns.into_iter().map(|c| Arc::new(kept.iter().map(|i| Some(c[*i])).collect::<Float32Array>()) as ArrayRef).collect();
+        let columns = student_columns(self.student, &self.run.inputs.features, &block.take(&kept))?;
+        let arrays = columns.into_iter().map(|c| Arc::new(Float32Array::from(c)) as ArrayRef).collect();
         part::batch(&self.sample_schema, arrays)
     }
 }
