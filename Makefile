@@ -52,7 +52,8 @@ run: setup build ## the whole job on your pipeline: make run PIPELINE=my.toml DA
 test: setup ## all tests
 	cargo test --release --locked
 
-check: ## formatting, lints and documentation, all of them without a warning
+check: ## formatting, lints, documentation and the direction of imports, all of them without a warning
+	python3 tests/layers.py
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items

@@ -1,4 +1,5 @@
-//! The command line: what is typed becomes a job; its outcome becomes one line on stdout, an error one line on stderr.
+//! The command line: what is typed becomes a job; its outcome becomes one line on stdout, an error one line
+//! on stderr.
 
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,17 +9,18 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Map, Value, json};
 
+use crate::commands;
+use crate::commands::share::request::Request;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
+use crate::job::gates::Accepted;
+use crate::job::outputs::Outputs;
+use crate::job::{self, Job, watch};
 use crate::lake::store::Store;
-use crate::run::events::{Format, Log, redact};
-use crate::run::inputs::Inputs;
-use crate::run::job::{self, Job, Stage};
-use crate::run::outputs::Outputs;
-use crate::run::{cancel, memory, watch};
-use crate::stages;
-use crate::stages::gates::Accepted;
-use crate::stages::sketch_file::Request;
+use crate::process::log::{Format, Log};
+use crate::process::secrets::redact;
+use crate::process::{cancel, memory};
+use crate::run::stage::Stage;
 
 /// With less of it counts are nothing but noise.
 const LEAST_EPSILON: f64 = 0.001;
@@ -38,7 +40,8 @@ struct Cli {
     /// Worker threads; all cores if not given. The output does not depend on it.
     #[arg(long, global = true)]
     threads: Option<usize>,
-    /// Memory that the process may hold, such as 2Gi; beyond it a stage is tried on one thread, and then ends with exit 75. Linux only.
+    /// Memory that the process may hold, such as 2Gi; beyond it a stage is tried on one thread, and then ends
+    /// with exit 75. Linux only.
     #[arg(long, global = true, value_name = "SIZE")]
     max_memory: Option<memory::Size>,
 }
@@ -185,7 +188,9 @@ struct RunArgs {
 
 fn seconds(text: &str) -> std::result::Result<std::time::Duration, String> {
     let seconds = text.parse().ok().filter(|s| (0.01..=86_400.0).contains(s));
-    seconds.map(std::time::Duration::from_secs_f64).ok_or_else(|| "between 0.01 and 86400 seconds".to_string())
+    seconds
+        .map(std::time::Duration::from_secs_f64)
+        .ok_or_else(|| "between 0.01 and 86400 seconds".to_string())
 }
 
 /// Parses, runs, reports; the exit code.
@@ -197,13 +202,15 @@ pub fn main(store: &dyn Store) -> u8 {
             return if e.use_stderr() { Kind::Usage.exit_code() } else { 0 };
         }
     };
-    // SAFETY: no other thread has been started yet. polars would write its own lines among ours; ONNX Runtime, once loaded, keeps
-    // a database in the home directory and reports from it, whatever its environment is told later.
+    // SAFETY: no other thread has been started yet. polars would write its own lines among ours; ONNX
+    // Runtime, once loaded, keeps a database in the home directory and reports from it, whatever its
+    // environment is told later.
     unsafe {
         std::env::remove_var("POLARS_VERBOSE");
         std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
     }
-    // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that input.
+    // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that
+    // input.
     std::panic::set_hook(Box::new(|_| {}));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
     let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log, store)))
@@ -227,28 +234,42 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     if let Some(threads) = cli.threads {
         pool = pool.num_threads(threads);
     }
-    pool.build_global().map_err(|e| Error::new(Kind::TryAgain, format!("cannot start worker threads: {e}")))?;
+    pool.build_global()
+        .map_err(|e| Error::new(Kind::TryAgain, format!("cannot start worker threads: {e}")))?;
     let line = match &cli.command {
         Command::Run(args) => return run(args, None, log, store),
         Command::Stage { name, run: args } => return run(args, Some(*name), log, store),
         Command::Profile(args) => profile(args),
         Command::Evaluate { pipeline, date, labels, overrides } => {
-            stages::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
+            commands::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
         }
         Command::Relevance { command: RelevanceCommand::Train { pipeline, output, overrides } } => {
-            stages::train::command(&Pipeline::read(pipeline, overrides)?, output, log)
+            commands::train_relevance::command(&Pipeline::read(pipeline, overrides)?, output, log)
         }
         Command::Explain { pipeline, date, account, overrides } => {
-            let explanation = stages::explain::explain(&Pipeline::read(pipeline, overrides)?, &date.to_string(), account)?;
-            match cli.log_format == Format::Text || (cli.log_format == Format::Auto && std::io::stdout().is_terminal()) {
-                true => Ok(Value::String(stages::explain::text::render(&explanation))),
+            let explanation = commands::explain::explain(
+                &Pipeline::read(pipeline, overrides)?,
+                &date.to_string(),
+                account,
+            )?;
+            match cli.log_format == Format::Text
+                || (cli.log_format == Format::Auto && std::io::stdout().is_terminal())
+            {
+                true => Ok(Value::String(commands::explain::text::render(&explanation))),
                 false => serde_json::to_value(explanation).map_err(|e| Error::bug(e.to_string())),
             }
         }
-        Command::Advise { pipeline, date, labels, seed, output, overrides } => {
-            stages::advise::advise(&Pipeline::read(pipeline, overrides)?, &date.to_string(), *labels, *seed, output, log)
+        Command::Advise { pipeline, date, labels, seed, output, overrides } => commands::advise::advise(
+            &Pipeline::read(pipeline, overrides)?,
+            &date.to_string(),
+            *labels,
+            *seed,
+            output,
+            log,
+        ),
+        Command::Check { pipeline, overrides } => {
+            commands::check::check(&Pipeline::read(pipeline, overrides)?)
         }
-        Command::Check { pipeline, overrides } => check(&Pipeline::read(pipeline, overrides)?),
     };
     line.map(|line| (line, 0))
 }
@@ -259,7 +280,7 @@ fn profile(args: &ProfileArgs) -> Result<Value> {
             .with("argument", "--epsilon")
             .value(epsilon));
     }
-    stages::sketch_file::write(&Request {
+    commands::share::write(&Request {
         accounts: &args.accounts,
         leave_out: &args.leave_out,
         label: args.label.as_deref(),
@@ -275,10 +296,18 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
     let pipeline = Pipeline::read(&args.pipeline, &args.overrides)?;
     args.outputs.check()?;
     let accepted = Accepted { volume: args.accept_volume, shares: args.accept_shares };
-    let job = Job { pipeline, date: args.date.to_string(), replace: args.replace, only, skip_if_empty: args.skip_if_empty, accepted };
+    let job = Job {
+        pipeline,
+        date: args.date.to_string(),
+        replace: args.replace,
+        only,
+        skip_if_empty: args.skip_if_empty,
+        accepted,
+    };
     let last_words = |error: &Error| report(error, Some(&args.outputs));
     let outcome = watch::during(log, args.progress_every, &last_words, || job::run(&job, log, store))?;
-    let skipped = outcome.status == "empty" || (args.skip_if_unchanged && outcome.status == "already_published");
+    let skipped =
+        outcome.status == "empty" || (args.skip_if_unchanged && outcome.status == "already_published");
     let mut whole = serde_json::to_value(outcome).map_err(|e| Error::bug(e.to_string()))?;
     whole["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
     let line = shortened(whole.clone());
@@ -286,7 +315,8 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
     Ok((line, if skipped { Kind::NothingToDo.exit_code() } else { 0 }))
 }
 
-/// A line without what would make it too long; a thousand classes are in the metrics, and the tables' places follow from the pipeline.
+/// A line without what would make it too long; a thousand classes are in the metrics, and the tables' places
+/// follow from the pipeline.
 fn shortened(mut line: Value) -> Value {
     for key in ["classes", "tables"] {
         if line.to_string().len() >= LONGEST_LINE {
@@ -303,30 +333,11 @@ fn outputs(command: &Command) -> Option<&Outputs> {
     }
 }
 
-/// Opens and checks every input.
-fn check(pipeline: &Pipeline) -> Result<Value> {
-    let inputs = Inputs::open(pipeline)?;
-    let teachers: Vec<Value> = inputs
-        .teachers
-        .iter()
-        .map(|t| json!({"name": t.name(), "format": t.bundle.model.format, "training_rows": t.bundle.training.rows, "history": t.bundle.history_path().is_some()}))
-        .collect();
-    Ok(json!({
-        "status": "ok",
-        "pipeline": pipeline.name,
-        "accounts": inputs.accounts.stored_rows(),
-        "files": inputs.accounts.files().count(),
-        "features": inputs.features.len(),
-        "absent_features": inputs.features.iter().filter(|f| !f.present).map(|f| &f.name).collect::<Vec<_>>(),
-        "ignored_label_columns": inputs.ignored,
-        "teachers": teachers,
-        "output": pipeline.output_path().display().to_string(),
-    }))
-}
-
 fn run_name(command: &Command) -> String {
     match command {
-        Command::Run(args) | Command::Stage { run: args, .. } => format!("{}@{}", args.pipeline.display(), args.date),
+        Command::Run(args) | Command::Stage { run: args, .. } => {
+            format!("{}@{}", args.pipeline.display(), args.date)
+        }
         Command::Check { pipeline: place, .. }
         | Command::Evaluate { pipeline: place, .. }
         | Command::Explain { pipeline: place, .. }
@@ -368,9 +379,16 @@ mod tests {
         let few = json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "out/student"}});
         assert_eq!(shortened(few.clone()), few);
         let classes: Map<String, Value> = (0..1000).map(|i| (format!("class-{i}"), json!(i))).collect();
-        let many = shortened(json!({"status": "published", "classes": classes, "tables": {"student": "out/student"}}));
-        assert_eq!(many, json!({"status": "published", "classes": null, "tables": {"student": "out/student"}}));
-        let long = shortened(json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "x".repeat(5000)}}));
+        let many = shortened(
+            json!({"status": "published", "classes": classes, "tables": {"student": "out/student"}}),
+        );
+        assert_eq!(
+            many,
+            json!({"status": "published", "classes": null, "tables": {"student": "out/student"}})
+        );
+        let long = shortened(
+            json!({"status": "published", "classes": {"no": 1}, "tables": {"student": "x".repeat(5000)}}),
+        );
         assert!(long.to_string().len() < LONGEST_LINE, "{long}");
     }
 }

@@ -154,3 +154,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Of `names` the one most like `wanted`, whatever their case; for messages.
+pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase());
+    names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}

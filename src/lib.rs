@@ -1,14 +1,32 @@
-//! coldstart: turns the classifiers of related scenarios into the classifier of a new scenario in which no account is labelled.
+//! coldstart: turns the classifiers of related scenarios into the classifier of a new scenario in which no
+//! account is labelled.
 //!
-//! The process ([`cli`]) runs a job ([`run`]), which calls the [`stages`] in their order; stages meet through tables in the run
-//! directory and use the maths ([`relevance`], [`student`], [`teacher`]) and the tables on disk ([`lake`]).
+//! Imports point one way, from the top of this table to its bottom; `tests/layers.py` fails on any other.
+//!
+//! | floor | module | what it holds |
+//! |---|---|---|
+//! | process | [`cli`] | arguments in, exit code out |
+//! | job, commands | [`job`], [`commands`] | the order of a run up to publication; the commands beside it |
+//! | stages | [`stages`] | the six steps; they meet through the artefacts that each leaves in the run directory |
+//! | inputs | [`sources`], [`run`] | teachers, histories and labels as a run opens them; the run directory |
+//! | teachers | [`teacher`] | bundles, encodings, scores |
+//! | settings | [`config`] | the pipeline file |
+//! | methods | [`student`], [`relevance`] | fitting to soft labels, which teacher to believe |
+//! | data | [`models`], [`features`], [`lake`] | model files and tree engine, feature columns, tables in and out |
+//! | vocabulary | [`process`], [`error`] | cancellation, memory, log, errors with exit codes |
 
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod error;
+pub mod features;
+pub mod job;
 pub mod lake;
+pub mod models;
+pub mod process;
 pub mod relevance;
 pub mod run;
+pub mod sources;
 pub mod stages;
 pub mod student;
 pub mod teacher;

@@ -1,10 +1,12 @@
-//! The program with failpoints before and after everything that it does to the disk, for the tests. The released program has none.
+//! The program with failpoints before and after everything that it does to the disk, for the tests. The
+//! released program has none.
 //!
 //!     COLDSTART_FAILPOINT='ACTION WHEN STEP PATH' failing run ...
 //!
-//! ACTION is `kill` (SIGKILL), `pause` (until the file that it makes, COLDSTART_FAILPOINT_PAUSED, is gone), or the error that the step gets:
-//! `ENOSPC`, `EIO`. WHEN is `before`, `half` (of a write) or `after` (the answer is lost). STEP is a step of the store, PATH a glob for what
-//! it is about. It happens once. COLDSTART_FAILPOINT_LOG names a file that lists every step that the run does, `NUMBER STEP PATH` a line.
+//! ACTION is `kill` (SIGKILL), `pause` (until the file that it makes, COLDSTART_FAILPOINT_PAUSED, is gone),
+//! or the error that the step gets: `ENOSPC`, `EIO`. WHEN is `before`, `half` (of a write) or `after` (the
+//! answer is lost). STEP is a step of the store, PATH a glob for what it is about. It happens once.
+//! COLDSTART_FAILPOINT_LOG names a file that lists every step that the run does, `NUMBER STEP PATH` a line.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,11 +33,14 @@ struct Failpoint {
 }
 
 fn main() -> ExitCode {
-    let failpoint = std::env::var("COLDSTART_FAILPOINT").ok().map(|text| parse(&text).expect("ACTION WHEN STEP PATH"));
-    let log = std::env::var_os("COLDSTART_FAILPOINT_LOG").map(|path| Mutex::new(File::create(path).expect("a file for the log")));
+    let failpoint =
+        std::env::var("COLDSTART_FAILPOINT").ok().map(|text| parse(&text).expect("ACTION WHEN STEP PATH"));
+    let log = std::env::var_os("COLDSTART_FAILPOINT_LOG")
+        .map(|path| Mutex::new(File::create(path).expect("a file for the log")));
     let plan = move |p: &Point| {
         if let Some(log) = log.as_ref().filter(|_| p.when == When::Before) {
-            writeln!(log.lock().expect("no panic"), "{} {} {}", p.number, p.step, p.path.display()).expect("a line of the log");
+            writeln!(log.lock().expect("no panic"), "{} {} {}", p.number, p.step, p.path.display())
+                .expect("a line of the log");
         }
         failpoint.as_ref().filter(|f| f.is_met(p)).and_then(|f| act(&f.action))
     };
@@ -57,7 +62,10 @@ fn parse(text: &str) -> Option<Failpoint> {
 
 impl Failpoint {
     fn is_met(&self, p: &Point) -> bool {
-        p.when == self.when && p.step == self.step && self.path.matches_path(p.path) && !self.met.swap(true, Ordering::Relaxed)
+        p.when == self.when
+            && p.step == self.step
+            && self.path.matches_path(p.path)
+            && !self.met.swap(true, Ordering::Relaxed)
     }
 }
 

@@ -1,13 +1,18 @@
 //! What a pipeline file may say: each refusal names the key and the value.
 
-use super::{Abstain, Pipeline};
+use crate::config::{Abstain, Pipeline};
 use crate::error::{Error, Result};
 
 impl Pipeline {
     /// All of it; called once, when the file is read.
     pub(super) fn check(&self) -> Result<()> {
-        let bad = |key: &'static str, value: &dyn std::fmt::Display, wanted: &str| Err(Error::config(wanted).with("key", key).value(value));
-        let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        let bad = |key: &'static str, value: &dyn std::fmt::Display, wanted: &str| {
+            Err(Error::config(wanted).with("key", key).value(value))
+        };
+        let plain = |s: &str| {
+            !s.is_empty()
+                && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        };
         if !plain(&self.name) || self.name.len() > 100 {
             return bad("name", &self.name, "a name is 1 to 100 of a-z, 0-9, - and _");
         }
@@ -23,14 +28,19 @@ impl Pipeline {
             }
         }
         if self.teachers.len() < 2 {
-            return Err(Error::config(format!("at least two teachers are needed, the pipeline names {}", self.teachers.len()))
-                .with("key", "teachers"));
+            return Err(Error::config(format!(
+                "at least two teachers are needed, the pipeline names {}",
+                self.teachers.len()
+            ))
+            .with("key", "teachers"));
         }
         self.check_shares()?;
         self.check_abstain()?;
         let share = |key: &'static str, v: f64, low: f64, high: f64| match (low..=high).contains(&v) {
             true => Ok(()),
-            false => Err(Error::config(format!("must lie between {low} and {high}")).with("key", key).value(v)),
+            false => {
+                Err(Error::config(format!("must lie between {low} and {high}")).with("key", key).value(v))
+            }
         };
         share("student.held_out_share", self.student.held_out_share, 0.01, 0.5)?;
         share("student.min_agreement", self.student.min_agreement, 0.0, 1.0)?;
@@ -38,12 +48,20 @@ impl Pipeline {
         share("student.max_training_rows", self.student.max_training_rows as f64, 100.0, 1e9)?;
         let [low, high] = self.gates.volume;
         if !(0.0 <= low && low <= high) {
-            return bad("gates.volume", &format!("[{low}, {high}]"), "a least and a greatest multiple are needed, [LEAST, MOST]");
+            return bad(
+                "gates.volume",
+                &format!("[{low}, {high}]"),
+                "a least and a greatest multiple are needed, [LEAST, MOST]",
+            );
         }
         share("gates.shares", self.gates.shares, 0.0, f64::MAX)?;
         for key in &self.output.partition_by {
             if !["class", "decision"].contains(&key.as_str()) {
-                return bad("output.partition_by", key, "the table can be partitioned by \"class\" and \"decision\"");
+                return bad(
+                    "output.partition_by",
+                    key,
+                    "the table can be partitioned by \"class\" and \"decision\"",
+                );
             }
         }
         if self.output.format != "parquet" {
@@ -55,7 +73,9 @@ impl Pipeline {
     fn check_abstain(&self) -> Result<()> {
         let known = |class: &String, key: String| match self.classes.contains(class) {
             true => Ok(()),
-            false => Err(Error::config("fuse.costs names a class that is not in classes").with("key", key).value(class)),
+            false => Err(Error::config("fuse.costs names a class that is not in classes")
+                .with("key", key)
+                .value(class)),
         };
         for (is, costs) in self.fuse.costs.iter().flatten() {
             known(is, "fuse.costs".to_string())?;
@@ -77,7 +97,11 @@ impl Pipeline {
         ];
         for (key, value, least) in limits {
             if let Some(value) = value.filter(|v| !(least..f64::INFINITY).contains(v)) {
-                let wanted = if least == 0.0 { "a finite number, not negative, is expected" } else { "a finite number is expected" };
+                let wanted = if least == 0.0 {
+                    "a finite number, not negative, is expected"
+                } else {
+                    "a finite number is expected"
+                };
                 return Err(Error::config(wanted).with("key", key).value(value));
             }
         }
@@ -104,7 +128,9 @@ impl Pipeline {
         let all = shares.len() == self.classes.len();
         let most: f64 = shares.values().map(|s| s.range().1).sum();
         if least > 1.0 + 1e-3 || (all && most < 1.0 - 1e-3) {
-            return Err(Error::config("the class shares cannot sum to 1").with("key", "target.class_shares").value(least));
+            return Err(Error::config("the class shares cannot sum to 1")
+                .with("key", "target.class_shares")
+                .value(least));
         }
         Ok(())
     }

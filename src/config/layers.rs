@@ -1,9 +1,9 @@
-//! From texts to one table: the defaults, the file over them, overrides over the file; unknown keys refused, `${NAME}` expanded.
+//! From texts to one table: the defaults, the file over them, overrides over the file; unknown keys refused,
+//! `${NAME}` expanded.
 
 use toml::{Table, Value};
 
-use crate::error::{Error, Result};
-use crate::lake::accounts::nearest;
+use crate::error::{Error, Result, nearest};
 
 const DEFAULTS: &str = include_str!("../../pipelines/defaults.toml");
 
@@ -30,12 +30,19 @@ const WITHOUT_DEFAULT: &[&str] = &[
 const FREE: &[&str] = &["target.class_shares", "teachers.classes", "fuse.costs"];
 
 /// The table that a pipeline file of this text means.
-pub fn merge(text: &str, overrides: &[String], environment: &dyn Fn(&str) -> Option<String>) -> Result<Value> {
-    let mut user: Table = text.parse().map_err(|e: toml::de::Error| Error::config(format!("not valid TOML: {}", e.message())))?;
+pub fn merge(
+    text: &str,
+    overrides: &[String],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Value> {
+    let mut user: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| Error::config(format!("not valid TOML: {}", e.message())))?;
     for pair in overrides {
         set(&mut user, pair)?;
     }
-    let defaults: Table = DEFAULTS.parse().map_err(|e| Error::bug(format!("pipelines/defaults.toml: {e}")))?;
+    let defaults: Table =
+        DEFAULTS.parse().map_err(|e| Error::bug(format!("pipelines/defaults.toml: {e}")))?;
     let mut known: Vec<String> = WITHOUT_DEFAULT.iter().map(|s| s.to_string()).collect();
     list_keys(&defaults, "", &mut known);
     refuse_unknown(&user, "", &known)?;
@@ -45,7 +52,8 @@ pub fn merge(text: &str, overrides: &[String], environment: &dyn Fn(&str) -> Opt
 
 /// Applies `key.path=value`; the value is TOML, and what is not TOML is a string.
 fn set(table: &mut Table, pair: &str) -> Result<()> {
-    let refuse = |why: &str| Error::new(crate::error::Kind::Usage, why).with("argument", format!("--set {pair}"));
+    let refuse =
+        |why: &str| Error::new(crate::error::Kind::Usage, why).with("argument", format!("--set {pair}"));
     let (path, text) = pair.split_once('=').ok_or_else(|| refuse("--set takes key.path=value"))?;
     let value = format!("value = {text}")
         .parse::<Table>()
@@ -84,8 +92,9 @@ fn refuse_unknown(table: &Table, prefix: &str, known: &[String]) -> Result<()> {
             Value::Table(inner) if is_table => refuse_unknown(inner, &inside, known)?,
             Value::Array(items) if is_table => {
                 for item in items {
-                    let inner =
-                        item.as_table().ok_or_else(|| Error::config("a table is expected here").with("key", path.clone()).value(item))?;
+                    let inner = item.as_table().ok_or_else(|| {
+                        Error::config("a table is expected here").with("key", path.clone()).value(item)
+                    })?;
                     refuse_unknown(inner, &inside, known)?;
                 }
             }
@@ -111,10 +120,13 @@ fn expand(table: &mut Table, prefix: &str, environment: &dyn Fn(&str) -> Option<
                 let mut out = String::new();
                 let mut rest = text.as_str();
                 while let Some((before, after)) = rest.split_once("${") {
-                    let (name, tail) = after.split_once('}').ok_or_else(|| Error::config("${ without }").with("key", path))?;
-                    let found =
-                        environment(name).ok_or_else(|| Error::config("environment variable is not set").with("key", path).value(name))?;
-                    crate::run::events::hide(name, &found);
+                    let (name, tail) = after
+                        .split_once('}')
+                        .ok_or_else(|| Error::config("${ without }").with("key", path))?;
+                    let found = environment(name).ok_or_else(|| {
+                        Error::config("environment variable is not set").with("key", path).value(name)
+                    })?;
+                    crate::process::secrets::hide(name, &found);
                     out.push_str(before);
                     out.push_str(&found);
                     rest = tail;
@@ -134,7 +146,9 @@ fn expand(table: &mut Table, prefix: &str, environment: &dyn Fn(&str) -> Option<
 fn overlay(mut base: Table, top: Table) -> Table {
     for (key, value) in top {
         match (base.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => *below = overlay(std::mem::take(below), above),
+            (Some(Value::Table(below)), Value::Table(above)) => {
+                *below = overlay(std::mem::take(below), above)
+            }
             (_, value) => {
                 base.insert(key, value);
             }

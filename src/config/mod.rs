@@ -1,7 +1,8 @@
 //! The pipeline file: from TOML as typed to a [`Pipeline`] as meant.
 //!
-//! In: the file, `--set key.path=value` overrides, `${NAME}` from the environment, and `pipelines/defaults.toml` beneath it all.
-//! Out: checked values; no later stage validates them again. Every refusal is exit 78 and names `section.key`.
+//! In: the file, `--set key.path=value` overrides, `${NAME}` from the environment, and
+//! `pipelines/defaults.toml` beneath it all. Out: checked values; no later stage validates them again. Every
+//! refusal is exit 78 and names `section.key`.
 
 mod check;
 mod layers;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::relevance::decision::Rule;
+use crate::relevance::fusion::decision::Rule;
 
 /// A checked pipeline. Paths are resolved against the file that named them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -176,14 +177,21 @@ impl Pipeline {
     /// Reads, overrides, fills in the defaults and checks.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Pipeline> {
         let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::InvalidData => Error::config("the pipeline file is not UTF-8 text").file(path),
+            std::io::ErrorKind::InvalidData => {
+                Error::config("the pipeline file is not UTF-8 text").file(path)
+            }
             _ => Error::io(&e, "cannot read the pipeline file", path),
         })?;
         let root = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Pipeline::parse(&text, &root, overrides, &|name| std::env::var(name).ok()).map_err(|e| e.file(path))
     }
 
-    fn parse(text: &str, root: &Path, overrides: &[String], environment: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline> {
+    fn parse(
+        text: &str,
+        root: &Path,
+        overrides: &[String],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Pipeline> {
         let merged = layers::merge(text, overrides, environment)?;
         let mut pipeline: Pipeline = serde_path_to_error::deserialize(merged).map_err(|e| {
             let path = e.path().to_string();
@@ -206,12 +214,28 @@ impl Pipeline {
     /// How classes are decided, and when they are not.
     pub fn rule(&self) -> Rule {
         let of = |is: &String, decided: &String| {
-            let named = self.fuse.costs.iter().flatten().find(|(c, _)| *c == is).and_then(|(_, row)| row.get(decided));
+            let named = self
+                .fuse
+                .costs
+                .iter()
+                .flatten()
+                .find(|(c, _)| *c == is)
+                .and_then(|(_, row)| row.get(decided));
             named.copied().unwrap_or(if is == decided { 0.0 } else { 1.0 })
         };
-        let matrix = || self.classes.iter().flat_map(|is| self.classes.iter().map(move |decided| of(is, decided))).collect();
+        let matrix = || {
+            self.classes
+                .iter()
+                .flat_map(|is| self.classes.iter().map(move |decided| of(is, decided)))
+                .collect()
+        };
         let Abstain { cost, min_support, max_disagreement } = self.fuse.abstain;
-        Rule { costs: self.fuse.costs.is_some().then(matrix), abstain_cost: cost, min_support, max_disagreement }
+        Rule {
+            costs: self.fuse.costs.is_some().then(matrix),
+            abstain_cost: cost,
+            min_support,
+            max_disagreement,
+        }
     }
 }
 
@@ -236,7 +260,9 @@ mod tests {
 
     fn parse(text: &str, overrides: &[&str]) -> Result<Pipeline> {
         let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-        Pipeline::parse(text, Path::new("base"), &overrides, &|name| (name == "WHERE").then(|| "here".to_string()))
+        Pipeline::parse(text, Path::new("base"), &overrides, &|name| {
+            (name == "WHERE").then(|| "here".to_string())
+        })
     }
 
     #[test]
@@ -249,7 +275,11 @@ mod tests {
 
     #[test]
     fn an_override_is_toml_or_else_a_string() {
-        let p = parse(GOOD, &["student.seed=7", "target.labels=few.parquet", "target.class_shares={ yes = [0.1, 0.2] }"]).unwrap();
+        let p = parse(
+            GOOD,
+            &["student.seed=7", "target.labels=few.parquet", "target.class_shares={ yes = [0.1, 0.2] }"],
+        )
+        .unwrap();
         assert_eq!(p.student.seed, 7);
         assert_eq!(p.target.labels.as_deref(), Some("few.parquet"));
         assert_eq!(p.target.class_shares.unwrap()["yes"], Share::Range([0.1, 0.2]));

@@ -15,13 +15,19 @@ use crate::error::{Error, Result};
 /// An arrow array as a polars series that shares its memory.
 pub fn to_polars(name: &str, array: &ArrayRef) -> std::result::Result<Series, String> {
     let (data, schema) = arrow::ffi::to_ffi(&array.to_data()).map_err(|e| e.to_string())?;
-    // SAFETY: both crates' structs are the C data interface's, laid out by its specification; ownership moves with the value.
-    let (data, schema) =
-        unsafe { (transmute::<FFI_ArrowArray, theirs::ArrowArray>(data), transmute::<FFI_ArrowSchema, theirs::ArrowSchema>(schema)) };
+    // SAFETY: both crates' structs are the C data interface's, laid out by its specification; ownership moves
+    // with the value.
+    let (data, schema) = unsafe {
+        (
+            transmute::<FFI_ArrowArray, theirs::ArrowArray>(data),
+            transmute::<FFI_ArrowSchema, theirs::ArrowSchema>(schema),
+        )
+    };
     // SAFETY: arrow exported both structs just now, so they are valid by the specification.
     let field = unsafe { theirs::import_field_from_c(&schema) }.map_err(|e| e.to_string())?;
     // SAFETY: as above, and the data type is the one exported with the array.
-    let chunk = unsafe { theirs::import_array_from_c(data, field.dtype.clone()) }.map_err(|e| e.to_string())?;
+    let chunk =
+        unsafe { theirs::import_array_from_c(data, field.dtype.clone()) }.map_err(|e| e.to_string())?;
     let mut series = Series::try_from((&field, chunk)).map_err(|e| e.to_string())?;
     series.rename(name.into());
     Ok(series)
@@ -36,9 +42,14 @@ pub fn to_arrow(frame: &DataFrame) -> Result<RecordBatch> {
         let chunk = series.to_arrow(0, CompatLevel::newest());
         let field = polars_arrow::datatypes::Field::new(column.name().clone(), chunk.dtype().clone(), true);
         let (schema, data) = (theirs::export_field_to_c(&field), theirs::export_array_to_c(chunk));
-        // SAFETY: both crates' structs are the C data interface's, laid out by its specification; ownership moves with the value.
-        let (schema, data) =
-            unsafe { (transmute::<theirs::ArrowSchema, FFI_ArrowSchema>(schema), transmute::<theirs::ArrowArray, FFI_ArrowArray>(data)) };
+        // SAFETY: both crates' structs are the C data interface's, laid out by its specification; ownership
+        // moves with the value.
+        let (schema, data) = unsafe {
+            (
+                transmute::<theirs::ArrowSchema, FFI_ArrowSchema>(schema),
+                transmute::<theirs::ArrowArray, FFI_ArrowArray>(data),
+            )
+        };
         // SAFETY: polars exported both structs just now, so they are valid by the specification.
         let data = unsafe { arrow::ffi::from_ffi(data, &schema) }.map_err(|e| failed(e.to_string()))?;
         let mut array = make_array(data);

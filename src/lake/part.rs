@@ -13,11 +13,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::accounts::BATCH_ROWS;
-use super::store::{Real, Store};
 use crate::error::{Error, Result};
-use crate::run::digest;
-use crate::run::directory::{cannot_create, create_dir};
+use crate::lake::scan::BATCH_ROWS;
+use crate::lake::store::files::{cannot_create, create_dir};
+use crate::lake::store::{Real, Store, digest};
 
 /// Whether a part is for people and other programs, or only for the next stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +40,25 @@ impl Part {
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("coldstart ", env!("CARGO_PKG_VERSION")).to_string())
             .set_dictionary_enabled(false)
-            .set_statistics_enabled(if purpose == Use::Published { EnabledStatistics::Chunk } else { EnabledStatistics::None });
+            .set_statistics_enabled(if purpose == Use::Published {
+                EnabledStatistics::Chunk
+            } else {
+                EnabledStatistics::None
+            });
         if purpose == Use::Published {
             let level = ZstdLevel::try_new(1).map_err(|e| Error::bug(e.to_string()))?;
             properties = properties.set_compression(Compression::ZSTD(level));
-            for field in schema.fields().iter().filter(|f| f.data_type() == &DataType::Utf8 && !f.metadata().contains_key("id")) {
-                properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), true);
+            for field in schema
+                .fields()
+                .iter()
+                .filter(|f| f.data_type() == &DataType::Utf8 && !f.metadata().contains_key("id"))
+            {
+                properties =
+                    properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), true);
             }
         }
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).map_err(|e| failed(&e, path))?;
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()))
+            .map_err(|e| failed(&e, path))?;
         Ok(Part { writer, path: path.to_path_buf() })
     }
 
@@ -57,7 +66,8 @@ impl Part {
         self.writer.write(batch).map_err(|e| failed(&e, &self.path))
     }
 
-    /// Completes the file. It is not durable yet: publication syncs what it publishes, and a stage's record knows the digest of the rest.
+    /// Completes the file. It is not durable yet: publication syncs what it publishes, and a stage's record
+    /// knows the digest of the rest.
     pub fn finish(self) -> Result<()> {
         let path = self.path;
         self.writer.close().map(|_| ()).map_err(|e| failed(&e, &path))
@@ -82,21 +92,31 @@ pub fn read(path: &Path, each: impl FnMut(RecordBatch) -> Result<()>) -> Result<
 }
 
 /// As [`read()`], with the columns named alone, or all.
-pub fn read_columns(path: &Path, columns: Option<&[&str]>, mut each: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+pub fn read_columns(
+    path: &Path,
+    columns: Option<&[&str]>,
+    mut each: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
     let damaged = |e: String| Error::data(format!("damaged: {e}")).file(path);
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(e.to_string()))?;
     let mask = match columns {
         // by place: names would be taken for paths, and a class may have a dot in its name
         Some(names) => {
-            let places = builder.schema().fields().iter().enumerate().filter(|(_, f)| names.contains(&f.name().as_str())).map(|(i, _)| i);
+            let places = builder
+                .schema()
+                .fields()
+                .iter()
+                .enumerate()
+                .filter(|(_, f)| names.contains(&f.name().as_str()))
+                .map(|(i, _)| i);
             ProjectionMask::roots(builder.parquet_schema(), places)
         }
         None => ProjectionMask::all(),
     };
     let builder = builder.with_projection(mask);
     for batch in builder.with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(e.to_string()))? {
-        crate::run::cancel::check()?;
+        crate::process::cancel::check()?;
         each(batch.map_err(|e| damaged(e.to_string()))?)?;
     }
     Ok(())
@@ -104,16 +124,23 @@ pub fn read_columns(path: &Path, columns: Option<&[&str]>, mut each: impl FnMut(
 
 /// The parts directly in `folder`, sorted by name.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut parts: Vec<PathBuf> =
-        digest::list(&Real, folder)?.into_iter().filter(|f| f.ends_with(".parquet")).map(|f| folder.join(f)).collect();
+    let mut parts: Vec<PathBuf> = digest::list(&Real, folder)?
+        .into_iter()
+        .filter(|f| f.ends_with(".parquet"))
+        .map(|f| folder.join(f))
+        .collect();
     parts.sort();
     Ok(parts)
 }
 
 /// A float64 column of a batch that we wrote ourselves.
 pub fn floats<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [f64]> {
-    let array = batch.column_by_name(name).ok_or_else(|| Error::bug("a column is missing from a part").column(name))?;
-    let array = array.as_primitive_opt::<Float64Type>().ok_or_else(|| Error::bug("a column of a part is not float64").column(name))?;
+    let array = batch
+        .column_by_name(name)
+        .ok_or_else(|| Error::bug("a column is missing from a part").column(name))?;
+    let array = array
+        .as_primitive_opt::<Float64Type>()
+        .ok_or_else(|| Error::bug("a column of a part is not float64").column(name))?;
     Ok(array.values())
 }
 
@@ -134,7 +161,8 @@ pub fn float_array(values: Vec<f64>) -> ArrayRef {
 
 /// A batch from columns that fit the schema.
 pub fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    RecordBatch::try_new(schema.clone(), columns).map_err(|e| Error::bug(format!("a batch does not fit its schema: {e}")))
+    RecordBatch::try_new(schema.clone(), columns)
+        .map_err(|e| Error::bug(format!("a batch does not fit its schema: {e}")))
 }
 
 /// A schema from fields.

@@ -1,7 +1,9 @@
-//! Publication: the partition `ds=<date>` of each table appears by one rename, or replaces its predecessor by one exchange.
+//! Publication: the partition `ds=<date>` of each table appears by one rename, or replaces its predecessor by
+//! one exchange.
 //!
-//! The tables' directories never hold anything but published partitions: parts are gathered as hard links in the run
-//! directory, which lies on the same file system, and what an exchange displaces is removed from there.
+//! The tables' directories never hold anything but published partitions: parts are gathered as hard links in
+//! the run directory, which lies on the same file system, and what an exchange displaces is removed from
+//! there.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -9,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::store::Store;
 use crate::error::{Error, Kind, Result};
-use crate::run::digest::{self, FileDigest};
-use crate::run::directory::{cannot_create, create_dir, sync};
+use crate::lake::store::Store;
+use crate::lake::store::digest::{self, FileDigest};
+use crate::lake::store::files::{cannot_create, create_dir, sync};
 
 /// One published table: its name and its files, relative to the partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +31,8 @@ pub fn partition(output: &Path, table: &str, date: &str) -> PathBuf {
 /// Whether the partition holds these files with these digests, and nothing else.
 pub fn stands(store: &dyn Store, partition: &Path, files: &[FileDigest]) -> bool {
     let Ok(found) = digest::list(store, partition) else { return false };
-    found.len() == files.len() && files.iter().all(|f| digest::file(store, partition, &f.path).is_ok_and(|d| d == *f))
+    found.len() == files.len()
+        && files.iter().all(|f| digest::file(store, partition, &f.path).is_ok_and(|d| d == *f))
 }
 
 /// A part of the partition that some other run published: its name does not carry `mark`.
@@ -43,17 +46,25 @@ pub fn check_place(output: &Path, table: &str) -> Result<()> {
     let place = output.join(table);
     match std::fs::metadata(&place) {
         Ok(meta) if !meta.is_dir() => {
-            Err(Error::new(Kind::CannotCreate, "a table's place is taken by something that is no directory").file(&place))
+            Err(Error::new(Kind::CannotCreate, "a table's place is taken by something that is no directory")
+                .file(&place))
         }
         _ => Ok(()),
     }
 }
 
-/// Publishes the files below `source` as the table's partition and returns them; `staging` is a directory of the run for it alone.
+/// Publishes the files below `source` as the table's partition and returns them; `staging` is a directory of
+/// the run for it alone.
 ///
-/// What stands there is replaced if its parts carry `mark`, and without a mark whatever it is. A run that was overtaken between
-/// its look at the partition and its own step takes the step back and gives way (75).
-pub fn publish(store: &dyn Store, source: &Path, staging: &Path, partition: &Path, mark: Option<&str>) -> Result<Vec<FileDigest>> {
+/// What stands there is replaced if its parts carry `mark`, and without a mark whatever it is. A run that was
+/// overtaken between its look at the partition and its own step takes the step back and gives way (75).
+pub fn publish(
+    store: &dyn Store,
+    source: &Path,
+    staging: &Path,
+    partition: &Path,
+    mark: Option<&str>,
+) -> Result<Vec<FileDigest>> {
     let place = || -> Result<Vec<FileDigest>> {
         let files = gather(store, source, staging)?;
         if let Some(table) = partition.parent() {
@@ -78,7 +89,8 @@ fn gather(store: &dyn Store, source: &Path, staging: &Path) -> Result<Vec<FileDi
         let folder = to.parent().unwrap_or(staging);
         create_dir(store, folder)?;
         store.link(&from, &to).map_err(|e| cannot_create(&e, &to))?;
-        // Once a sync has failed, the next one may succeed without the lost bytes: the stage has to write the file anew.
+        // Once a sync has failed, the next one may succeed without the lost bytes: the stage has to write the
+        // file anew.
         sync(store, &to).inspect_err(|_| drop(store.remove(&from)))?;
         files.push(digest::file(store, staging, &path)?);
         folders.insert(folder.to_path_buf());
@@ -88,10 +100,17 @@ fn gather(store: &dyn Store, source: &Path, staging: &Path) -> Result<Vec<FileDi
 }
 
 /// The one step that readers see.
-fn put(store: &dyn Store, staging: &Path, partition: &Path, files: &[FileDigest], mark: Option<&str>) -> Result<()> {
+fn put(
+    store: &dyn Store,
+    staging: &Path,
+    partition: &Path,
+    files: &[FileDigest],
+    mark: Option<&str>,
+) -> Result<()> {
     let failed = |e: io::Error| match e.kind() {
         ErrorKind::AlreadyExists | ErrorKind::NotFound => overtaken(partition),
-        _ => Error::io(&e, "cannot publish the partition", partition).with("from", staging.display().to_string()),
+        _ => Error::io(&e, "cannot publish the partition", partition)
+            .with("from", staging.display().to_string()),
     };
     let over = store.exists(partition);
     let not_mine = |folder| over && mark.is_some_and(|mark| foreign(store, folder, mark).is_some());

@@ -1,7 +1,8 @@
 //! Relevance: which teacher to believe on which account, and what their beliefs add up to.
 //!
-//! Numbers in, numbers out: nothing here reads a file. Shapes are row-major slices: scores of one teacher are `[n, C]`, of all teachers on one row `[K, C]`,
-//! support is `[n, K]`. Logarithms of probabilities play the part of logits: softmax(ln p) = p. The order of the work, as the stages call it:
+//! Numbers in, numbers out: nothing here reads a file. Shapes are row-major slices: scores of one teacher are
+//! `[n, C]`, of all teachers on one row `[K, C]`, support is `[n, K]`. Logarithms of probabilities play the
+//! part of logits: softmax(ln p) = p. The order of the work, as the stages call it:
 //!
 //! | step | what | where |
 //! |---|---|---|
@@ -22,37 +23,13 @@
 //! | - | which accounts to label next | [`advice`] |
 //! | - | a decision, or none, and what abstaining is worth | [`decision`], [`risk`] |
 //!
-//! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes no bit.
+//! Every sum over the target's accounts is exact ([`sum`]), so the order of rows, batches and threads changes
+//! no bit.
 
-pub mod advice;
-pub mod alignment;
-pub mod base_rate;
-pub mod bins;
-pub mod calculator;
-pub mod calibrate;
-pub mod decision;
-pub mod distance;
-pub mod diversity;
-pub mod duplicates;
-pub mod estimate;
 pub mod findings;
-pub mod fuse;
-pub mod gate;
-pub mod judgement;
-pub mod levels;
-pub mod newton;
-pub mod noise;
-pub mod profiles;
-pub mod rehearsal;
-pub mod reliability;
-pub mod risk;
-pub mod saved;
-pub mod simplex;
-pub mod sketch;
-mod sketch_check;
-pub mod sketch_file;
-pub mod sum;
-pub mod support;
-pub mod train;
-pub mod verdict;
-pub mod world;
+pub mod fusion;
+pub mod maths;
+pub mod profile;
+pub mod shared;
+pub mod training;
+pub mod transfer;

@@ -1,19 +1,20 @@
-//! The run directory: `<output>/_runs/<pipeline>/ds=<date>/`, where stages leave their outputs until all is published.
+//! The run directory: `<output>/_runs/<pipeline>/ds=<date>/`, where stages leave their outputs until all is
+//! published.
 //!
-//! A stage's completion record is written last and by rename. It counts only if its key is the run's and every file that it
-//! names has the recorded digest: that something lies there proves nothing.
+//! A stage's completion record is written last and by rename. It counts only if its key is the run's and
+//! every file that it names has the recorded digest: that something lies there proves nothing.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::digest::{self, FileDigest};
 use crate::error::{Error, Kind, Result};
 use crate::lake::store::Store;
+use crate::lake::store::digest::{self, FileDigest};
+use crate::lake::store::files::{cannot_create, create_dir, read, read_json, remove, sync, write_json};
 
 /// Version of the records; a newer one is refused.
 const FORMAT: u32 = 1;
@@ -46,8 +47,15 @@ impl<'a> Directory<'a> {
         output.join(RUNS).join(pipeline).join(format!("ds={date}"))
     }
 
-    /// Creates the directory and takes the lock of its output and date, whatever the pipeline; held by another process: 75.
-    pub fn open(store: &'a dyn Store, output: &Path, pipeline: &str, date: &str, key: &str) -> Result<Directory<'a>> {
+    /// Creates the directory and takes the lock of its output and date, whatever the pipeline; held by
+    /// another process: 75.
+    pub fn open(
+        store: &'a dyn Store,
+        output: &Path,
+        pipeline: &str,
+        date: &str,
+        key: &str,
+    ) -> Result<Directory<'a>> {
         let runs = output.join(RUNS);
         create_dir(store, &runs)?;
         let lock = lock(&runs.join(format!("ds={date}.lock")))?;
@@ -55,7 +63,12 @@ impl<'a> Directory<'a> {
     }
 
     /// Creates the directory and removes what a killed run left there half-made.
-    pub(super) fn at(store: &'a dyn Store, root: PathBuf, key: &str, lock: Option<File>) -> Result<Directory<'a>> {
+    pub(crate) fn at(
+        store: &'a dyn Store,
+        root: PathBuf,
+        key: &str,
+        lock: Option<File>,
+    ) -> Result<Directory<'a>> {
         create_dir(store, &root)?;
         remove(store, &root.join(STAGING))?;
         let names = store.list(&root).map_err(|e| Error::io(&e, "cannot list", &root))?;
@@ -79,7 +92,8 @@ impl<'a> Directory<'a> {
         self.root.join(STAGING).join(table)
     }
 
-    /// The record of what was published; `None` if nothing was. It is durable, even if the run that wrote it was killed before it could know.
+    /// The record of what was published; `None` if nothing was. It is durable, even if the run that wrote it
+    /// was killed before it could know.
     pub fn published<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let path = self.root.join(PUBLISHED);
         if !self.store.exists(&path) {
@@ -100,27 +114,37 @@ impl<'a> Directory<'a> {
         let Ok(text) = read(self.store, &path) else { return Ok(false) };
         let Ok(record) = serde_json::from_slice::<Record>(&text) else { return Ok(false) };
         if record.format > FORMAT {
-            return Err(Error::data("the run directory was written by a newer coldstart").file(&path).value(record.format));
+            return Err(Error::data("the run directory was written by a newer coldstart")
+                .file(&path)
+                .value(record.format));
         }
         if record.key != self.key || record.stage != stage {
             return Ok(false);
         }
         let folder = self.stage(stage);
-        Ok(record.outputs.iter().all(|o| digest::file(self.store, &folder, &o.path).is_ok_and(|found| found == *o)))
+        Ok(record
+            .outputs
+            .iter()
+            .all(|o| digest::file(self.store, &folder, &o.path).is_ok_and(|found| found == *o)))
     }
 
-    /// Does a stage's work from an empty directory and records it. A stage that fails leaves nothing, not even on a full disk.
+    /// Does a stage's work from an empty directory and records it. A stage that fails leaves nothing, not
+    /// even on a full disk.
     pub fn finish(&self, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         self.forget(stage)?;
         create_dir(self.store, &self.stage(stage))?;
         work().and_then(|()| self.write_record(stage)).inspect_err(|_| drop(self.forget(stage)))
     }
 
-    /// The stage's files digested, then the record, by rename. After a loss of power the digests tell what was lost.
+    /// The stage's files digested, then the record, by rename. After a loss of power the digests tell what
+    /// was lost.
     fn write_record(&self, stage: &str) -> Result<()> {
         let folder = self.stage(stage);
         let files = digest::list(self.store, &folder)?;
-        let outputs = files.par_iter().map(|path| digest::file(self.store, &folder, path)).collect::<Result<Vec<_>>>()?;
+        let outputs = files
+            .par_iter()
+            .map(|path| digest::file(self.store, &folder, path))
+            .collect::<Result<Vec<_>>>()?;
         let record = Record { format: FORMAT, stage: stage.to_string(), key: self.key.clone(), outputs };
         write_json(self.store, &self.root.join(format!("{stage}.done")), &record)
     }
@@ -131,7 +155,8 @@ impl<'a> Directory<'a> {
         remove(self.store, &self.stage(stage))
     }
 
-    /// Removes whatever is not needed once everything is published. What cannot be removed now, the next run removes.
+    /// Removes whatever is not needed once everything is published. What cannot be removed now, the next run
+    /// removes.
     pub fn clear(&self, stages: &[&str]) -> Result<()> {
         let staging = remove(self.store, &self.root.join(STAGING));
         stages.iter().map(|stage| self.forget(stage)).fold(staging, Result::and)
@@ -142,89 +167,13 @@ fn lock(path: &Path) -> Result<File> {
     let file = File::options().create(true).append(true).open(path).map_err(|e| cannot_create(&e, path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(Kind::TryAgain, "another run of this date holds the lock").file(path)),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(Kind::TryAgain, "another run of this date holds the lock").file(path))
+        }
         Err(TryLockError::Error(e)) => Err(Error::new(Kind::Io, format!("cannot lock: {e}")).file(path)),
     }
 }
 
-/// Writes JSON as [`write_atomic`] does.
-pub fn write_json<T: Serialize>(store: &dyn Store, path: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::bug(format!("cannot write JSON: {e}")))?;
-    text.push('\n');
-    write_atomic(store, path, text.as_bytes())
-}
-
-/// Writes bytes beside `path`, synced, and renames them into place.
-pub fn write_atomic(store: &dyn Store, path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(store, path, |beside| {
-        let written = store.create(beside).and_then(|mut file| file.write_all(bytes));
-        written.map_err(|e| cannot_create(&e, path))
-    })
-}
-
-/// `write` fills a file beside `path`, which is then synced and renamed into place; the directory is synced too.
-pub fn replace(store: &dyn Store, path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = above(path).join(format!(".{name}.{}.tmp", std::process::id()));
-    // The answer to a rename can be lost on its way: what counts is what stands there.
-    let rename = || store.rename(&beside, path).or_else(|e| if store.exists(&beside) { Err(e) } else { Ok(()) });
-    let put = write(&beside).and_then(|()| sync(store, &beside)).and_then(|()| rename().map_err(|e| cannot_create(&e, path)));
-    put.inspect_err(|_| drop(store.remove(&beside)))?;
-    sync(store, above(path))
-}
-
 fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".tmp")
-}
-
-fn above(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Reads what [`write_json`] wrote.
-pub fn read_json<T: DeserializeOwned>(store: &dyn Store, path: &Path) -> Result<T> {
-    let text = read(store, path).map_err(|e| Error::io(&e, "cannot read", path))?;
-    serde_json::from_slice(&text).map_err(|e| Error::data(format!("damaged: {e}")).file(path))
-}
-
-/// All of a file.
-pub fn read(store: &dyn Store, path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    store.open(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Creates a directory and those above it that are missing, each durable in the one above it.
-pub fn create_dir(store: &dyn Store, path: &Path) -> Result<()> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !store.exists(p)).collect();
-    for folder in missing.into_iter().rev() {
-        match store.create_dir(folder) {
-            // another run was faster
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            created => created.map_err(|e| cannot_create(&e, folder))?,
-        }
-        sync(store, above(folder))?;
-    }
-    Ok(())
-}
-
-/// Makes a file or directory durable. A failure ends the run and nothing tries again: after it, nobody knows what reached the disk.
-pub fn sync(store: &dyn Store, path: &Path) -> Result<()> {
-    store.sync(path).map_err(|e| cannot_create(&e, path))
-}
-
-/// Removes a file or a directory with all it holds; nothing there is fine.
-pub fn remove(store: &dyn Store, path: &Path) -> Result<()> {
-    let removed = if store.exists(path) { store.remove(path) } else { Ok(()) };
-    removed.map_err(|e| Error::io(&e, "cannot remove", path))
-}
-
-/// A failure to create output: a path that cannot be made is 73, never "missing input".
-pub fn cannot_create(e: &std::io::Error, path: &Path) -> Error {
-    match Error::io(e, "cannot write", path) {
-        error if error.kind() == Kind::Missing || e.kind() == std::io::ErrorKind::AlreadyExists => {
-            Error::new(Kind::CannotCreate, format!("cannot write: {e}")).file(path)
-        }
-        error => error,
-    }
 }

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::digest::{self, FileDigest};
-use super::inputs::open_target;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
-use crate::lake::accounts::relative_files;
-use crate::stages::calculator_file;
+use crate::lake::scan::relative_files;
+use crate::lake::store::digest::{self, FileDigest};
+use crate::sources::calculator_file;
+use crate::sources::inputs::open_target;
 use crate::teacher::bundle::Bundle;
 
 /// What names a run: the digest of everything that decides a byte of its output.
@@ -51,7 +51,11 @@ impl Identity {
             let files = Bundle::read(&folder)?.files();
             teachers.push(files.into_iter().map(|f| (f.clone(), folder.join(f))).collect::<Vec<_>>());
         }
-        pipeline.relevance.calculator.iter().try_for_each(|f| calculator_file::check_size(&pipeline.resolve(f)))?;
+        pipeline
+            .relevance
+            .calculator
+            .iter()
+            .try_for_each(|f| calculator_file::check_size(&pipeline.resolve(f)))?;
         let others = pipeline.target.labels.iter().chain(&pipeline.relevance.calculator);
         let others: Vec<(String, PathBuf)> = others.map(|f| (f.clone(), pipeline.resolve(f))).collect();
         let all = accounts.iter().chain(teachers.iter().flatten()).chain(&others);
@@ -71,11 +75,14 @@ impl Identity {
         Ok(Identity { key: digest::text(&text), files })
     }
 
-    /// What was made of the input files, unless one of them is no longer the one that was digested (75): that comes first, since
-    /// nothing that was made of it may be kept, and what is wrong with it may be right when it is whole.
+    /// What was made of the input files, unless one of them is no longer the one that was digested (75): that
+    /// comes first, since nothing that was made of it may be kept, and what is wrong with it may be right
+    /// when it is whole.
     pub fn unchanged<T>(&self, made: Result<T>) -> Result<T> {
         match self.files.iter().find(|(path, was)| state(path) != *was) {
-            Some((path, _)) => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
+            Some((path, _)) => {
+                Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path))
+            }
             None => made,
         }
     }

@@ -1,18 +1,7 @@
-//! A run: its identity, its directory, the order of its stages, and what is resumed.
+//! A run: its identity, the directory in which its stages leave their artefacts, and what each stage is
+//! given.
 
-pub mod cancel;
-pub mod digest;
+pub mod context;
 pub mod directory;
-pub mod events;
-pub mod explanation;
-#[cfg(test)]
-mod faults;
 pub mod identity;
-pub mod inputs;
-pub mod job;
-pub mod lineage;
-pub mod memory;
-pub mod metrics;
-pub mod outputs;
-pub mod published;
-pub mod watch;
+pub mod stage;

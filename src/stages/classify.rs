@@ -1,7 +1,8 @@
 //! Step 6 of 6: a class for every account.
 //!
-//! In: the accounts and the student, or, where the student fell short of its gate, the soft labels; and what the soft labels say of each
-//! account, by which it may be left undecided. Out: the table `classification`, partitioned below its date as the pipeline says, and `summary.json`.
+//! In: the accounts and the student, or, where the student fell short of its gate, the soft labels; and what
+//! the soft labels say of each account, by which it may be left undecided. Out: the table `classification`,
+//! partitioned below its date as the pipeline says, and `summary.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,50 +12,40 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::fit::Fit;
-use super::part_name;
-use super::profile::StudentFeature;
-use super::relevance::target_profile;
-use super::score::{KNOWN, Scored, student_columns};
 use crate::error::{Error, Result};
-use crate::lake::accounts::{Accounts, Unit};
-use crate::lake::column::NonFinite;
-use crate::lake::locate::escape;
+use crate::features::block::Block;
+use crate::features::column::NonFinite;
 use crate::lake::part::{self, Part, Use};
+use crate::lake::scan::locate::escape;
+use crate::lake::scan::{Accounts, Unit};
 use crate::lake::store::Store;
-use crate::relevance::decision::{Evidence, Reason, Rule};
-use crate::run::directory::write_json;
-use crate::run::job::Run;
+use crate::relevance::fusion::decision::{Evidence, Reason, Rule};
+use crate::run::context::Run;
+use crate::stages::artifacts::{
+    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, StudentFeature, Summary,
+    part_name,
+};
+use crate::stages::score::student_columns;
+use crate::stages::scores::KNOWN;
 use crate::student::Student;
-use crate::teacher::encode::Block;
 use crate::teacher::{bundle, read_student};
-
-/// The stage's summary.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Summary {
-    pub rows: u64,
-    /// Accounts of each class.
-    pub classes: BTreeMap<String, u64>,
-    /// Accounts that were left undecided, for each reason.
-    pub abstained: BTreeMap<String, u64>,
-}
 
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
-    let fit = Fit::load(run)?;
-    let profile = target_profile(run, &Scored::load(run)?)?;
+    let fit = FIT.load(run.directory)?;
+    let profile = COUNTED_PROFILE.load(run.directory)?;
     let accounts = profile.accounts(run);
-    let bytes = bundle::read_limited(&run.directory.stage("fit").join("student").join("model.json"))?;
+    let bytes = bundle::read_limited(&STUDENT.folder(run.directory).join("model.json"))?;
     let student = read_student(&bytes)?;
     let writer = Writer::new(run, &fit)?;
     let bar = run.log.progress("classify", accounts.stored_rows());
     let one = |unit: &Unit| -> Result<Counts> {
         let evidence = evidence(run, unit)?;
         let counts = Counts { classes: vec![0; writer.classes.len()], abstained: BTreeMap::new() };
-        let mut parts = Parts { writer: &writer, unit: unit.index, evidence, written: 0, open: BTreeMap::new(), counts };
+        let mut parts =
+            Parts { writer: &writer, unit: unit.index, evidence, written: 0, open: BTreeMap::new(), counts };
         if fit.passed {
             by_student(run, &accounts, unit, student.as_ref(), &profile.student, &mut parts, &bar)?;
         } else {
@@ -76,7 +67,7 @@ pub fn run(run: &Run) -> Result<()> {
     if !summary.abstained.is_empty() {
         run.log.info("classify", "accounts are left undecided", json!(summary.abstained));
     }
-    write_json(run.directory.store, &run.directory.stage("classify").join("summary.json"), &summary)
+    SUMMARY.save(run.directory, &summary)
 }
 
 /// What the soft labels say of each account of the unit, in the order of its rows.
@@ -86,14 +77,18 @@ fn evidence(run: &Run, unit: &Unit) -> Result<Vec<Evidence>> {
     part::read_columns(&soft_labels(run, unit), Some(&names), |batch| {
         let [support, disagreement, known] = [0, 1, 2].map(|i| part::floats(&batch, names[i]));
         let (support, disagreement, known) = (support?, disagreement?, known?);
-        out.extend((0..batch.num_rows()).map(|i| Evidence { support: support[i], disagreement: disagreement[i], known: known[i] }));
+        out.extend((0..batch.num_rows()).map(|i| Evidence {
+            support: support[i],
+            disagreement: disagreement[i],
+            known: known[i],
+        }));
         Ok(())
     })?;
     Ok(out)
 }
 
 fn soft_labels(run: &Run, unit: &Unit) -> PathBuf {
-    run.directory.stage("fuse").join("soft_labels").join(part_name(unit.index, Some(run.id())))
+    SOFT_LABELS.part(run, unit.index)
 }
 
 fn by_student(
@@ -105,7 +100,8 @@ fn by_student(
     parts: &mut Parts,
     bar: &indicatif::ProgressBar,
 ) -> Result<()> {
-    let columns: Vec<String> = [run.pipeline.target.id.clone()].into_iter().chain(run.inputs.present()).collect();
+    let columns: Vec<String> =
+        [run.pipeline.target.id.clone()].into_iter().chain(run.inputs.present()).collect();
     let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
     accounts.read(unit, &columns, |batch, _| {
         let block = Block::decode(&batch, &run.inputs.features, &mut odd)?;
@@ -120,7 +116,12 @@ fn by_student(
 
 fn by_soft_label(run: &Run, unit: &Unit, parts: &mut Parts) -> Result<()> {
     part::read(&soft_labels(run, unit), |batch| {
-        let columns = run.pipeline.classes.iter().map(|c| part::floats(&batch, &format!("p_{c}"))).collect::<Result<Vec<_>>>()?;
+        let columns = run
+            .pipeline
+            .classes
+            .iter()
+            .map(|c| part::floats(&batch, &format!("p_{c}")))
+            .collect::<Result<Vec<_>>>()?;
         let p: Vec<f64> = (0..batch.num_rows()).flat_map(|i| columns.iter().map(move |c| c[i])).collect();
         parts.write(batch.column(0).clone(), &p)
     })
@@ -144,12 +145,18 @@ impl<'a> Writer<'a> {
     fn new(run: &'a Run, fit: &Fit) -> Result<Writer<'a>> {
         let id = run.inputs.accounts.field(&run.pipeline.target.id)?;
         let text = |name: &str| Field::new(name, DataType::Utf8, false);
-        let mut fields = vec![part::id_field(id.name(), id.data_type()), text("class"), part::float_field("confidence")];
+        let mut fields =
+            vec![part::id_field(id.name(), id.data_type()), text("class"), part::float_field("confidence")];
         fields.extend(run.pipeline.classes.iter().map(|c| part::float_field(format!("p_{c}"))));
-        fields.extend([text("decision"), Field::new("reason", DataType::Utf8, true), text("student"), text("run_id")]);
+        fields.extend([
+            text("decision"),
+            Field::new("reason", DataType::Utf8, true),
+            text("student"),
+            text("run_id"),
+        ]);
         Ok(Writer {
             store: run.directory.store,
-            folder: run.directory.stage("classify").join("classification"),
+            folder: CLASSIFICATION.folder(run.directory),
             run_id: run.id(),
             classes: &run.pipeline.classes,
             partition_by: &run.pipeline.output.partition_by,
@@ -164,17 +171,27 @@ impl<'a> Writer<'a> {
         let text = |value: &str| Arc::new(StringArray::from(vec![value; rows])) as ArrayRef;
         let names: StringArray = decided.iter().map(|(c, _)| Some(self.classes[*c].as_str())).collect();
         let confidence = decided.iter().enumerate().map(|(i, (c, _))| p[i * classes + c]).collect();
-        let decision: StringArray = decided.iter().map(|(_, reason)| Some(decision(reason.is_some()))).collect();
+        let decision: StringArray =
+            decided.iter().map(|(_, reason)| Some(decision(reason.is_some()))).collect();
         let reason: StringArray = decided.iter().map(|(_, reason)| reason.map(Reason::name)).collect();
         let mut columns = vec![id, Arc::new(names) as ArrayRef, part::float_array(confidence)];
-        columns.extend((0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())));
-        columns.extend([Arc::new(decision) as ArrayRef, Arc::new(reason), text(&self.decided_by), text(self.run_id)]);
+        columns.extend(
+            (0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())),
+        );
+        columns.extend([
+            Arc::new(decision) as ArrayRef,
+            Arc::new(reason),
+            text(&self.decided_by),
+            text(self.run_id),
+        ]);
         part::batch(&self.schema, columns)
     }
 
     /// The columns that stay in the files.
     fn kept(&self) -> Vec<usize> {
-        (0..self.schema.fields().len()).filter(|i| !self.partition_by.contains(self.schema.field(*i).name())).collect()
+        (0..self.schema.fields().len())
+            .filter(|i| !self.partition_by.contains(self.schema.field(*i).name()))
+            .collect()
     }
 }
 
@@ -211,8 +228,10 @@ impl Parts<'_> {
         }
         let rows = p.chunks_exact(writer.classes.len());
         let evidence = self.evidence.get(self.written..self.written + rows.len());
-        let evidence = evidence.ok_or_else(|| Error::bug("the soft labels and the accounts are not the same rows"))?;
-        let decided: Vec<Decided> = rows.zip(evidence).map(|(p, seen)| writer.rule.decide(p, *seen)).collect();
+        let evidence =
+            evidence.ok_or_else(|| Error::bug("the soft labels and the accounts are not the same rows"))?;
+        let decided: Vec<Decided> =
+            rows.zip(evidence).map(|(p, seen)| writer.rule.decide(p, *seen)).collect();
         self.written += decided.len();
         for (class, reason) in &decided {
             self.counts.classes[*class] += 1;
@@ -226,7 +245,8 @@ impl Parts<'_> {
         }
         let by = |key: &str| writer.partition_by.iter().any(|k| k == key);
         let (by_class, by_decision) = (by("class"), by("decision"));
-        let key = |(class, reason): &Decided| (if by_class { *class } else { 0 }, by_decision && reason.is_some());
+        let key =
+            |(class, reason): &Decided| (if by_class { *class } else { 0 }, by_decision && reason.is_some());
         for wanted in decided.iter().map(key).collect::<BTreeSet<_>>() {
             let mask: BooleanArray = decided.iter().map(|d| Some(key(d) == wanted)).collect();
             let rows = filter_record_batch(&batch, &mask).map_err(|e| Error::bug(e.to_string()))?;
@@ -237,17 +257,27 @@ impl Parts<'_> {
 
     /// Directory below `ds=`, by hive's rule.
     fn place(&self, (class, abstained): (usize, bool)) -> String {
-        let value = |key: &str| if key == "class" { &self.writer.classes[class] } else { decision(abstained) };
+        let value =
+            |key: &str| if key == "class" { &self.writer.classes[class] } else { decision(abstained) };
         self.writer.partition_by.iter().map(|key| format!("{key}={}/", escape(value(key)))).collect()
     }
 
     fn append(&mut self, place: &str, batch: &RecordBatch) -> Result<()> {
         let kept = batch.project(&self.writer.kept()).map_err(|e| Error::bug(e.to_string()))?;
         if !self.open.contains_key(place) {
-            let path = self.writer.folder.join(place).join(Path::new(&part_name(self.unit, Some(self.writer.run_id))));
-            self.open.insert(place.to_string(), Part::create(self.writer.store, &path, &kept.schema(), Use::Published)?);
+            let path = self
+                .writer
+                .folder
+                .join(place)
+                .join(Path::new(&part_name(self.unit, Some(self.writer.run_id))));
+            self.open.insert(
+                place.to_string(),
+                Part::create(self.writer.store, &path, &kept.schema(), Use::Published)?,
+            );
         }
-        self.open.get_mut(place).map_or_else(|| Err(Error::bug("a part was not opened")), |part| part.write(&kept))
+        self.open
+            .get_mut(place)
+            .map_or_else(|| Err(Error::bug("a part was not opened")), |part| part.write(&kept))
     }
 
     fn finish(self) -> Result<Counts> {

@@ -1,4 +1,5 @@
-//! The six steps of the job. Each reads what the steps before it left in the run directory and leaves its own output there.
+//! The six steps of the job. Each reads what the steps before it left in the run directory and leaves its own
+//! output there.
 //!
 //! | step | stage | leaves |
 //! |---|---|---|
@@ -9,28 +10,14 @@
 //! | 5 | [`fit`] | `student` |
 //! | 6 | [`classify`] | `classification` |
 
-pub mod advise;
-mod base_rate;
-pub mod calculator_file;
+pub mod artifacts;
 pub mod classify;
-mod domain;
-pub mod evaluate;
-pub mod explain;
-pub mod findings;
 pub mod fit;
 pub mod fuse;
-pub mod gates;
-pub mod histories;
 pub mod profile;
 pub mod relevance;
-mod risk;
 pub mod score;
-mod shared;
-pub mod sketch_file;
-mod sketch_labels;
-mod student_bundle;
-pub mod train;
-pub mod verify;
+pub mod scores;
 
 use std::path::Path;
 
@@ -38,19 +25,30 @@ use arrow::array::RecordBatch;
 
 use crate::error::Result;
 use crate::lake::part::{Part, Use};
-use crate::run::job::Run;
+use crate::run::context::Run;
+use crate::run::stage::Stage;
+use crate::stages::artifacts::part_name;
 
-/// Name of the file of unit or part `index`; for published files with the run's id.
-pub fn part_name(index: usize, run: Option<&str>) -> String {
-    match run {
-        Some(run) => format!("part-{index:05}-{run}.parquet"),
-        None => format!("part-{index:05}.parquet"),
+/// Does the work of a stage; what it leaves counts once its record is written.
+pub fn work(stage: Stage, run: &Run) -> Result<()> {
+    match stage {
+        Stage::Profile => profile::run(run),
+        Stage::Score => score::run(run),
+        Stage::Relevance => relevance::run(run),
+        Stage::Fuse => fuse::run(run),
+        Stage::Fit => fit::run(run),
+        Stage::Classify => classify::run(run),
     }
 }
 
 /// Writes a small table as one part of `folder`, to be published under the run's id.
-fn write_table(run: &Run, folder: &Path, batch: &RecordBatch) -> Result<()> {
-    let mut part = Part::create(run.directory.store, &folder.join(part_name(0, Some(run.id()))), &batch.schema(), Use::Published)?;
+pub fn write_table(run: &Run, folder: &Path, batch: &RecordBatch) -> Result<()> {
+    let mut part = Part::create(
+        run.directory.store,
+        &folder.join(part_name(0, Some(run.id()))),
+        &batch.schema(),
+        Use::Published,
+    )?;
     part.write(batch)?;
     part.finish()
 }

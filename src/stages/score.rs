@@ -1,85 +1,62 @@
 //! Step 2 of 6: every teacher on every account, in one pass over the features.
 //!
-//! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's probabilities
-//! (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the features of the accounts that will train the student, as it will see them.
+//! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's
+//! probabilities (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the
+//! features of the accounts that will train the student, as it will see them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::Arc;
 
-use super::part_name;
-use super::profile::{self, Profile, StudentFeature};
 use crate::error::{Error, Result};
-use crate::lake::accounts::{Accounts, Unit};
-use crate::lake::column::{Column, Kind, NULL, NonFinite};
-use crate::lake::ids;
+use crate::features::block::{Block, Feature};
+use crate::features::column::{Column, Kind, NULL, NonFinite};
 use crate::lake::part::{self, Part, Use};
-use crate::relevance::bins::Bins;
-use crate::relevance::duplicates::Differences;
-use crate::relevance::profiles::Profiles;
-use crate::relevance::support::{self, Support};
-use crate::run::directory::{read_json, remove, write_json};
-use crate::run::job::Run;
+use crate::lake::scan::{Accounts, Unit, ids};
+use crate::lake::store::files::remove;
+use crate::relevance::profile::bins::Bins;
+use crate::relevance::profile::support::Support;
+use crate::relevance::transfer::duplicates::Differences;
+use crate::run::context::Run;
+use crate::sources::support::{profiled, support_of};
+use crate::stages::artifacts::{
+    COUNTED_PROFILE, PROFILE, Profile, SCORED, Scored, StudentFeature, part_name,
+};
+use crate::stages::profile;
+use crate::stages::scores::{KNOWN, score_names};
 use crate::teacher::Workspace;
-use crate::teacher::encode::{Block, Feature};
-
-/// The stage's summary.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Scored {
-    /// The teachers that count, as places in the pipeline; copies of an earlier one are left out.
-    pub active: Vec<usize>,
-    /// For each teacher of the pipeline the earlier one that it repeats on every account.
-    pub copies: Vec<Option<usize>>,
-    /// Their profile, where it is not the one of all teachers.
-    pub reprofiled: Option<Profile>,
-    pub rows: u64,
-    pub units: usize,
-    /// Ids whose hash is at most this are the student's sample.
-    pub sample_limit: u64,
-}
-
-impl Scored {
-    pub fn load(run: &Run) -> Result<Scored> {
-        read_json(run.directory.store, &run.directory.stage("score").join("score.json"))
-    }
-}
-
-/// The column of the share of features that an account has.
-pub const KNOWN: &str = "known";
 
 /// The share of features that are not null, for each row.
 fn known(block: &Block) -> Vec<f64> {
     let mut counts = vec![0u32; block.rows];
     for column in &block.columns {
         match column {
-            Column::Number(values) => counts.iter_mut().zip(values).for_each(|(n, v)| *n += u32::from(!v.is_nan())),
-            Column::Category { codes, .. } => counts.iter_mut().zip(codes).for_each(|(n, c)| *n += u32::from(*c != NULL)),
+            Column::Number(values) => {
+                counts.iter_mut().zip(values).for_each(|(n, v)| *n += u32::from(!v.is_nan()))
+            }
+            Column::Category { codes, .. } => {
+                counts.iter_mut().zip(codes).for_each(|(n, c)| *n += u32::from(*c != NULL))
+            }
         }
     }
     counts.into_iter().map(|n| f64::from(n) / block.columns.len() as f64).collect()
 }
 
-/// Columns of the scores of `teachers` teachers.
-pub fn score_names(teachers: usize, classes: usize) -> (Vec<String>, Vec<String>) {
-    let scores = (0..teachers).flat_map(|k| (0..classes).map(move |c| format!("t{k}_{c}"))).collect();
-    (scores, (0..teachers).map(|k| format!("s{k}")).collect())
-}
-
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
-    let profile = Profile::load(run)?;
+    let mut profile = PROFILE.load(run.directory)?;
     let asked = run.inputs.asked();
     let (rows, differences) = score_all(run, &profile, &asked)?;
     let mut copies = vec![None; run.inputs.teachers.len()];
     differences.copies().iter().zip(&asked).for_each(|(copy, &k)| copies[k] = copy.map(|j| asked[j]));
     let active: Vec<usize> = asked.iter().copied().filter(|k| copies[*k].is_none()).collect();
     let units = profile.accounts(run).units().len();
-    let mut scored = Scored { rows, units, sample_limit: sample_limit(run, rows), active, copies: copies.clone(), reprofiled: None };
+    let scored =
+        Scored { rows, units, sample_limit: sample_limit(run, rows), active, copies: copies.clone() };
     if scored.active.len() < asked.len() {
         for (k, original) in copies.iter().enumerate().filter_map(|(k, c)| c.map(|c| (k, c))) {
             let names = [k, original].map(|k| run.inputs.teachers[k].name().to_string());
@@ -93,14 +70,15 @@ pub fn run(run: &Run) -> Result<()> {
             return Err(Error::data("fewer than two different teachers are left: all give the same scores")
                 .hint("name teachers of different scenarios"));
         }
-        let again = profile::measure(run, profile.dropped, &scored.active)?;
-        score_all(run, &again, &scored.active)?;
-        scored.reprofiled = Some(again);
+        profile = profile::measure(run, profile.dropped, &scored.active)?;
+        score_all(run, &profile, &scored.active)?;
     }
-    write_json(run.directory.store, &run.directory.stage("score").join("score.json"), &scored)
+    COUNTED_PROFILE.save(run.directory, &profile)?;
+    SCORED.save(run.directory, &scored)
 }
 
-/// The hash below which an id is in the student's sample: all of few accounts, about `max_training_rows` of many.
+/// The hash below which an id is in the student's sample: all of few accounts, about `max_training_rows` of
+/// many.
 fn sample_limit(run: &Run, rows: u64) -> u64 {
     let share = run.pipeline.student.max_training_rows as f64 / rows as f64;
     if share >= 1.0 { u64::MAX } else { (share * u64::MAX as f64) as u64 }
@@ -126,8 +104,10 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     let id = accounts.field(&run.pipeline.target.id)?;
     let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
     let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
-    let schema = part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
-    let sample_schema = part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
+    let schema =
+        part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
+    let sample_schema =
+        part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
     let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();
     let scorer = Scorer {
         run,
@@ -145,8 +125,13 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     remove(run.directory.store, &folder.join("scores"))?;
     remove(run.directory.store, &folder.join("sample"))?;
     let bar = run.log.progress("score", scorer.accounts.stored_rows());
-    let units: Vec<(u64, Differences)> =
-        scorer.accounts.units().par_iter().with_max_len(1).map(|unit| scorer.unit(unit, &folder, &bar)).collect::<Result<_>>()?;
+    let units: Vec<(u64, Differences)> = scorer
+        .accounts
+        .units()
+        .par_iter()
+        .with_max_len(1)
+        .map(|unit| scorer.unit(unit, &folder, &bar))
+        .collect::<Result<_>>()?;
     bar.finish_and_clear();
     let mut total = (0, Differences::new(active.len()));
     for (rows, differences) in &units {
@@ -156,38 +141,21 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     Ok(total)
 }
 
-/// Where the profiled features stand among all.
-pub fn profiled<'a>(profiles: &'a Profiles, features: &[Feature]) -> Result<Vec<(usize, &'a Bins)>> {
-    let place =
-        |name: &str| features.iter().position(|f| f.name == name).ok_or_else(|| Error::bug("a profiled feature is unknown").column(name));
-    profiles.features.iter().map(|f| Ok((place(&f.name)?, &f.bins))).collect()
-}
-
-/// The support `[n, K]` of a block.
-pub fn support_of(support: &Support, profiled: &[(usize, &Bins)], block: &Block) -> Vec<f64> {
-    let tables: Vec<Vec<u16>> = profiled
-        .iter()
-        .map(|(j, bins)| match &block.columns[*j] {
-            Column::Number(_) => Vec::new(),
-            Column::Category { levels, .. } => bins.of_levels(levels.iter().map(String::as_str)),
-        })
-        .collect();
-    let columns: Vec<support::Column> = profiled
-        .iter()
-        .zip(&tables)
-        .map(|((j, _), table)| match &block.columns[*j] {
-            Column::Number(values) => support::Column::Number(values),
-            Column::Category { codes, .. } => support::Column::Category { codes, bin_of: table },
-        })
-        .collect();
-    support.rows(&columns, block.rows)
-}
-
 impl Scorer<'_> {
     fn unit(&self, unit: &Unit, folder: &Path, bar: &indicatif::ProgressBar) -> Result<(u64, Differences)> {
         let name = part_name(unit.index, None);
-        let mut scores = Part::create(self.run.directory.store, &folder.join("scores").join(&name), &self.schema, Use::Between)?;
-        let mut sample = Part::create(self.run.directory.store, &folder.join("sample").join(&name), &self.sample_schema, Use::Between)?;
+        let mut scores = Part::create(
+            self.run.directory.store,
+            &folder.join("scores").join(&name),
+            &self.schema,
+            Use::Between,
+        )?;
+        let mut sample = Part::create(
+            self.run.directory.store,
+            &folder.join("sample").join(&name),
+            &self.sample_schema,
+            Use::Between,
+        )?;
         let (mut rows, mut differences) = (0, Differences::new(self.active.len()));
         let mut work = Workspace::default();
         let mut odd = vec![NonFinite::default(); self.run.inputs.features.len()];
@@ -220,11 +188,18 @@ impl Scorer<'_> {
         Ok(all)
     }
 
-    fn batch(&self, id: ArrayRef, block: &Block, probabilities: &[Vec<f64>]) -> Result<arrow::array::RecordBatch> {
+    fn batch(
+        &self,
+        id: ArrayRef,
+        block: &Block,
+        probabilities: &[Vec<f64>],
+    ) -> Result<arrow::array::RecordBatch> {
         let classes = self.run.pipeline.classes.len();
         let mut columns = vec![id];
         for p in probabilities {
-            columns.extend((0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())));
+            columns.extend(
+                (0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())),
+            );
         }
         let s = support_of(&self.support, &self.profiled, block);
         let k = self.active.len();
@@ -244,15 +219,21 @@ impl Scorer<'_> {
 }
 
 /// The student's float32 columns of a block: numbers, and levels as their position; null and unknown are NaN.
-pub fn student_columns(student: &[StudentFeature], features: &[Feature], block: &Block) -> Result<Vec<Vec<f32>>> {
+pub fn student_columns(
+    student: &[StudentFeature],
+    features: &[Feature],
+    block: &Block,
+) -> Result<Vec<Vec<f32>>> {
     let mut out = Vec::with_capacity(student.len());
     for feature in student {
         let place = features.iter().position(|f| f.name == feature.name);
-        let place = place.ok_or_else(|| Error::bug("a feature of the student is unknown").column(&feature.name))?;
+        let place =
+            place.ok_or_else(|| Error::bug("a feature of the student is unknown").column(&feature.name))?;
         out.push(match (&block.columns[place], feature.kind) {
             (Column::Number(values), Kind::Number) => values.iter().map(|v| *v as f32).collect(),
             (Column::Category { codes, levels }, Kind::Category) => {
-                let code = |l: &String| feature.levels.iter().position(|v| v == l).map_or(f32::NAN, |i| i as f32);
+                let code =
+                    |l: &String| feature.levels.iter().position(|v| v == l).map_or(f32::NAN, |i| i as f32);
                 let table: Vec<f32> = levels.iter().map(code).collect();
                 codes.iter().map(|c| if *c == NULL { f32::NAN } else { table[*c as usize] }).collect()
             }

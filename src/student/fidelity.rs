@@ -1,9 +1,12 @@
 //! How well a student keeps what the soft labels say.
 
-use super::{Sample, Student};
+use serde::{Deserialize, Serialize};
+
+use crate::student::contract::Student;
+use crate::student::sample::Sample;
 
 /// Measures of a student against soft labels, weighted by the rows' weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Fidelity {
     /// Mean cross-entropy -sum_c t_c ln p_c (nats).
     pub log_loss: f64,
@@ -11,12 +14,15 @@ pub struct Fidelity {
     pub kl: f64,
     /// Share of rows on which both have the same most likely class (the first of equals).
     pub agreement: f64,
-    /// Expected calibration error against the soft labels: over ten equal bins of the student's probability of each class, the
-    /// absolute difference of mean soft label and mean prediction, weighted by the bins' mass, mean over classes.
+    /// Expected calibration error against the soft labels: over ten equal bins of the student's probability
+    /// of each class, the absolute difference of mean soft label and mean prediction, weighted by the bins'
+    /// mass, mean over classes.
     pub calibration: f64,
-    /// Spearman's rank correlation of student and soft label, mean over classes (over those where both vary; 1 without any). Unweighted.
+    /// Spearman's rank correlation of student and soft label, mean over classes (over those where both vary;
+    /// 1 without any). Unweighted.
     pub rank_correlation: f64,
     /// Rows measured.
+    #[serde(skip)]
     pub rows: usize,
 }
 
@@ -68,7 +74,8 @@ fn rank_correlation(p: &[f64], sample: &Sample) -> f64 {
     let c = sample.classes;
     let column = |m: &[f64], class| ranks(&m.iter().skip(class).step_by(c).copied().collect::<Vec<_>>());
     // with two classes the second is the mirror image of the first
-    let of_classes = (0..if c == 2 { 1 } else { c }).filter_map(|class| correlation(&column(p, class), &column(sample.soft, class)));
+    let of_classes = (0..if c == 2 { 1 } else { c })
+        .filter_map(|class| correlation(&column(p, class), &column(sample.soft, class)));
     let (sum, count) = of_classes.fold((0.0, 0), |(s, n), r| (s + r, n + 1));
     if count == 0 { 1.0 } else { sum / f64::from(count) }
 }

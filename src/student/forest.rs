@@ -1,18 +1,21 @@
-//! smartcore's extra trees, fitted to probabilities: one regressor a class (with two, of the second alone), their means normalised.
+//! smartcore's extra trees, fitted to probabilities: one regressor a class (with two, of the second alone),
+//! their means normalised.
 //!
-//! smartcore gets a matrix without nulls: a number's null is its mean; a level of a category is the mean soft label of its rows (a
-//! matrix for each class), an unknown one or null the mean of all. Trees are grown side by side, each lot with its own seed, and read
-//! out into the neutral form, so that smartcore is needed for the fit alone.
+//! smartcore gets a matrix without nulls: a number's null is its mean; a level of a category is the mean soft
+//! label of its rows (a matrix for each class), an unknown one or null the mean of all. Trees are grown side
+//! by side, each lot with its own seed, and read out into the neutral form, so that smartcore is needed for
+//! the fit alone.
 
-use super::sample::level;
-use super::trees::{TreeStudent, levels_left};
-use super::{Kind, Sample, mix};
-use crate::error::{Error, Result};
-use crate::teacher::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
 use rayon::prelude::*;
 use serde::Deserialize;
 use smartcore::ensemble::extra_trees_regressor::{ExtraTreesRegressor, ExtraTreesRegressorParameters};
 use smartcore::linalg::basic::matrix::DenseMatrix;
+
+use crate::error::{Error, Result};
+use crate::models::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
+use crate::student::numeric::mix;
+use crate::student::sample::{Kind, Sample, level};
+use crate::student::trees::{TreeStudent, levels_left};
 
 /// How the trees are grown.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,18 +42,28 @@ pub fn fit(sample: &Sample, seed: u64, settings: &Settings) -> Result<TreeStuden
     sample.check()?;
     let (n, classes) = (sample.rows(), sample.classes);
     let few = n.min(settings.max_rows.max(1));
-    let rows: Vec<usize> = (0..few).map(|i| (2 * i + 1) * n / (2 * few)).filter(|&row| sample.weights[row] > 0.0).collect();
+    let rows: Vec<usize> =
+        (0..few).map(|i| (2 * i + 1) * n / (2 * few)).filter(|&row| sample.weights[row] > 0.0).collect();
     if rows.is_empty() {
         return Err(Error::data("no row with a weight among those that the forest uses"));
     }
     let outputs = if classes == 2 { 1 } else { classes };
-    let codings: Vec<Vec<Coding>> = (classes - outputs..classes).map(|class| codings(sample, &rows, class)).collect();
+    let codings: Vec<Vec<Coding>> =
+        (classes - outputs..classes).map(|class| codings(sample, &rows, class)).collect();
     let lots = settings.trees.div_ceil(LOT);
     let grown: Vec<Vec<Tree>> = (0..outputs * lots)
         .into_par_iter()
         .map(|task| {
             let (output, lot) = (task / lots, task % lots);
-            grow(sample, &rows, &codings[output], output, LOT.min(settings.trees - lot * LOT), mix(seed, task as u64), settings)
+            grow(
+                sample,
+                &rows,
+                &codings[output],
+                output,
+                LOT.min(settings.trees - lot * LOT),
+                mix(seed, task as u64),
+                settings,
+            )
         })
         .collect::<Result<_>>()?;
     let ensemble = Ensemble {
@@ -91,8 +104,9 @@ fn codings(sample: &Sample, rows: &[usize], class: usize) -> Vec<Coding> {
         let column = sample.columns[j];
         let Kind::Category { levels } = sample.kinds[j] else {
             let known = rows.iter().filter(|&&row| !column[row].is_nan());
-            let (mass, sum) =
-                known.fold((0.0, 0.0), |(m, s), &row| (m + sample.weights[row], s + sample.weights[row] * f64::from(column[row])));
+            let (mass, sum) = known.fold((0.0, 0.0), |(m, s), &row| {
+                (m + sample.weights[row], s + sample.weights[row] * f64::from(column[row]))
+            });
             return Coding { null: mean(sum, mass, 0.0), levels: None };
         };
         let mut sums = vec![(0.0, 0.0); levels];
@@ -116,11 +130,15 @@ fn grow(
     seed: u64,
     settings: &Settings,
 ) -> Result<Vec<Tree>> {
-    let values: Vec<f64> =
-        codings.iter().zip(sample.columns).flat_map(|(coding, column)| rows.iter().map(|&row| coding.code(column[row]))).collect();
+    let values: Vec<f64> = codings
+        .iter()
+        .zip(sample.columns)
+        .flat_map(|(coding, column)| rows.iter().map(|&row| coding.code(column[row])))
+        .collect();
     let failed = |e: &dyn std::fmt::Display| Error::data(format!("the forest student cannot be fitted: {e}"));
     let x = DenseMatrix::new(rows.len(), codings.len(), values, true).map_err(|e| failed(&e))?;
-    let y: Vec<f64> = rows.iter().map(|&row| sample.target(row, if sample.classes == 2 { 1 } else { output })).collect();
+    let y: Vec<f64> =
+        rows.iter().map(|&row| sample.target(row, if sample.classes == 2 { 1 } else { output })).collect();
     let weights: Vec<f64> = rows.iter().map(|&row| sample.weights[row]).collect();
     let parameters = ExtraTreesRegressorParameters {
         max_depth: Some(settings.max_depth),
@@ -132,7 +150,8 @@ fn grow(
         keep_samples: false,
         seed,
     };
-    let forest = ExtraTreesRegressor::fit_with_weights(&x, &y, &weights, parameters).map_err(|e| failed(&e))?;
+    let forest =
+        ExtraTreesRegressor::fit_with_weights(&x, &y, &weights, parameters).map_err(|e| failed(&e))?;
     let text = serde_json::to_string(&forest).map_err(|e| failed(&e))?;
     let grown: Grown = serde_json::from_str(&text).map_err(|e| failed(&e))?;
     grown.forest_regressor.trees.iter().map(|tree| neutral(&tree.nodes, codings, output)).collect()
@@ -163,7 +182,8 @@ struct Node {
     false_child: Option<usize>,
 }
 
-/// A smartcore tree (left where value <= split_value) as thresholds and level sets over the raw columns, parents before children.
+/// A smartcore tree (left where value <= split_value) as thresholds and level sets over the raw columns,
+/// parents before children.
 fn neutral(nodes: &[Node], codings: &[Coding], output: usize) -> Result<Tree> {
     let broken = || Error::bug("smartcore's tree has an unknown form");
     let mut tree = Tree { splits: Vec::new(), leaves: Vec::new(), width: 1, output };
@@ -199,7 +219,14 @@ fn split(feature: usize, threshold: f64, coding: &Coding) -> Split {
         None => Rule::LessOrEqual(f64::from(at_most(threshold))),
         Some(levels) => levels_left((0..levels.len()).filter(|&at| levels[at] <= threshold)),
     };
-    Split { feature: feature as u32, rule, missing: Missing::Nan, missing_left: coding.null <= threshold, left: 0, right: 0 }
+    Split {
+        feature: feature as u32,
+        rule,
+        missing: Missing::Nan,
+        missing_left: coding.null <= threshold,
+        left: 0,
+        right: 0,
+    }
 }
 
 /// The largest float32 that is at most t: x <= t says the same for every float32 x.
@@ -216,7 +243,8 @@ mod tests {
     #[test]
     fn follows_a_teacher_of_steps_and_levels() {
         let n = 2000;
-        let x: Vec<f32> = (0..n).map(|i| if i % 17 == 0 { f32::NAN } else { (mix(1, i as u64) % 100) as f32 }).collect();
+        let x: Vec<f32> =
+            (0..n).map(|i| if i % 17 == 0 { f32::NAN } else { (mix(1, i as u64) % 100) as f32 }).collect();
         let c: Vec<f32> = (0..n).map(|i| (mix(2, i as u64) % 5) as f32).collect();
         let soft: Vec<f64> = (0..n)
             .flat_map(|i| {

@@ -1,8 +1,9 @@
 //! The student: a function from an account's columns to class probabilities, fitted to *soft* labels.
 //!
-//! In: columns of float32, NaN for null (a category is its position in its level list, unknown or null = NaN, as a teacher
-//! with `encode = "code"` sees it), a soft label for each row, and a weight for each row. Out: a [`Student`], which predicts,
-//! is saved as JSON with bit-equal predictions after a round trip, and is exported as ONNX.
+//! In: columns of float32, NaN for null (a category is its position in its level list, unknown or null = NaN,
+//! as a teacher with `encode = "code"` sees it), a soft label for each row, and a weight for each row. Out: a
+//! [`Student`], which predicts, is saved as JSON with bit-equal predictions after a round trip, and is
+//! exported as ONNX.
 //!
 //! | family | what it is | where it is best |
 //! |---|---|---|
@@ -12,8 +13,9 @@
 //! | [`Family::Auto`] | the one with the lowest log-loss on held-out accounts, ties to the smaller | the default |
 //!
 //! # Which rows, and what each counts
-//! Every account has the same chance to be in the sample (its id's hash decides) and the same weight. Mean KL of 50,000 other accounts, boosted trees on
-//! samples of 1,000,000 accounts x 50, weights undoing unequal chances; "rare" has the second class's log-odds lowered by 2.5:
+//! Every account has the same chance to be in the sample (its id's hash decides) and the same weight. Mean KL
+//! of 50,000 other accounts, boosted trees on samples of 1,000,000 accounts x 50, weights undoing unequal
+//! chances; "rare" has the second class's log-odds lowered by 2.5:
 //!
 //! | sample | 20,000 | 60,000 | 20,000, rare | 60,000, rare |
 //! |---|---|---|---|---|
@@ -24,48 +26,32 @@
 //! | equal chances, weight 1 + certainty | | .0102 | | .0018 |
 //! | equal chances, weight .1 + certainty | | .0105 | | .0018 |
 //!
-//! So classes are not balanced: it costs what it was meant to save. Weights by certainty leave the KL and double the calibration error (.0022, .0042).
+//! So classes are not balanced: it costs what it was meant to save. Weights by certainty leave the KL and
+//! double the calibration error (.0022, .0042).
 //!
 //! Every family is deterministic: the same rows and seed give the same bits, whatever the number of threads.
 
 pub mod boosted;
+mod contract;
 pub mod export;
 mod fidelity;
 mod forest;
+mod json;
 pub mod logistic;
+pub mod numeric;
 mod sample;
 pub mod sampled;
 mod saved;
 mod trees;
 
-pub use export::{Input, to_onnx};
-pub use fidelity::{Fidelity, fidelity};
-pub use sample::{Kind, Sample};
-pub use saved::{from_json, to_json};
+pub use crate::student::contract::Student;
+pub use crate::student::export::{Input, to_onnx};
+pub use crate::student::fidelity::{Fidelity, fidelity};
+pub use crate::student::json::{from_json, to_json};
+pub use crate::student::sample::{Kind, Sample};
 
 use crate::error::{Error, Result};
-use logistic::Logistic;
-
-/// A fitted model. Rows do not influence each other: any subset of rows gets the same bits.
-pub trait Student: Send + Sync {
-    /// `logistic`, `boosted` or `forest`.
-    fn family(&self) -> &'static str;
-
-    /// Number of classes C.
-    fn classes(&self) -> usize;
-
-    /// What each column must be.
-    fn kinds(&self) -> &[Kind];
-
-    /// Writes the probabilities, row-major [n, C], of the n rows of `columns`. They are finite, not negative and sum to 1,
-    /// whatever stands in the columns; an infinite number, or a code that is no level, counts as null.
-    ///
-    /// Columns must be as many as [`kinds`](Student::kinds), each with n values, and `out` n * C long; if not, `out` is NaN throughout.
-    fn predict(&self, columns: &[&[f32]], out: &mut [f64]);
-
-    /// The serialisable form.
-    fn saved(&self) -> saved::Saved;
-}
+use crate::student::logistic::Logistic;
 
 /// Which model to fit; see the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -96,7 +82,9 @@ impl Family {
         [Family::Auto, Family::Logistic, Family::Boosted, Family::Forest]
             .into_iter()
             .find(|f| f.name() == name)
-            .ok_or_else(|| Error::config("unknown student family").value(name).hint("auto, logistic, boosted or forest"))
+            .ok_or_else(|| {
+                Error::config("unknown student family").value(name).hint("auto, logistic, boosted or forest")
+            })
     }
 }
 
@@ -127,20 +115,34 @@ pub struct Fitted {
 /// Log-losses on held-out accounts closer than this (nats) are a tie, which the smaller family wins.
 const TIE: f64 = 1e-5;
 
-/// A mean KL (nats) on held-out accounts above which [`Family::Auto`] asks the forest, too: it is slow, and was never the best where
-/// another family keeps the soft labels this well.
+/// A mean KL (nats) on held-out accounts above which [`Family::Auto`] asks the forest, too: it is slow, and
+/// was never the best where another family keeps the soft labels this well.
 const GOOD: f64 = 0.01;
 
-/// Fits `family` to `train` and measures it on `held_out`, which must be other accounts with the same columns.
+/// Fits `family` to `train` and measures it on `held_out`, which must be other accounts with the same
+/// columns.
 ///
-/// [`Family::Auto`] keeps the family with the lowest log-loss on `held_out`; one that cannot be fitted is left out, and its error is
-/// returned only where no family can. `seed` fixes every random choice.
-pub fn fit(family: Family, train: &Sample, held_out: &Sample, seed: u64, settings: &Settings) -> Result<Fitted> {
-    // on a thread of the pool: from outside, each of the many thousand small parallel steps would wake it and wait
+/// [`Family::Auto`] keeps the family with the lowest log-loss on `held_out`; one that cannot be fitted is
+/// left out, and its error is returned only where no family can. `seed` fixes every random choice.
+pub fn fit(
+    family: Family,
+    train: &Sample,
+    held_out: &Sample,
+    seed: u64,
+    settings: &Settings,
+) -> Result<Fitted> {
+    // on a thread of the pool: from outside, each of the many thousand small parallel steps would wake it and
+    // wait
     rayon::scope(|_| fit_in_pool(family, train, held_out, seed, settings))
 }
 
-fn fit_in_pool(family: Family, train: &Sample, held_out: &Sample, seed: u64, settings: &Settings) -> Result<Fitted> {
+fn fit_in_pool(
+    family: Family,
+    train: &Sample,
+    held_out: &Sample,
+    seed: u64,
+    settings: &Settings,
+) -> Result<Fitted> {
     train.check()?;
     held_out.check()?;
     if train.kinds != held_out.kinds || train.classes != held_out.classes {
@@ -150,7 +152,8 @@ fn fit_in_pool(family: Family, train: &Sample, held_out: &Sample, seed: u64, set
     let mut best: Option<(Box<dyn Student>, Fidelity)> = None;
     let (mut tried, mut first_error, mut linear) = (Vec::new(), None, None);
     for &family in families {
-        if family == Family::Forest && families.len() > 1 && best.as_ref().is_some_and(|(_, b)| b.kl <= GOOD) {
+        if family == Family::Forest && families.len() > 1 && best.as_ref().is_some_and(|(_, b)| b.kl <= GOOD)
+        {
             continue;
         }
         let name = family.name();
@@ -181,8 +184,15 @@ pub fn fit_one(family: Family, train: &Sample, seed: u64, settings: &Settings) -
     rayon::scope(|_| fit_after(family, &mut None, train, seed, settings))
 }
 
-/// [`fit_one`], which keeps the logistic student in `linear` and starts the boosted one from it, so that it is fitted once.
-fn fit_after(family: Family, linear: &mut Option<Logistic>, train: &Sample, seed: u64, settings: &Settings) -> Result<Box<dyn Student>> {
+/// [`fit_one`], which keeps the logistic student in `linear` and starts the boosted one from it, so that it
+/// is fitted once.
+fn fit_after(
+    family: Family,
+    linear: &mut Option<Logistic>,
+    train: &Sample,
+    seed: u64,
+    settings: &Settings,
+) -> Result<Box<dyn Student>> {
     Ok(match family {
         Family::Logistic => Box::new(linear.insert(logistic::fit(train)?).clone()),
         Family::Boosted => {
@@ -194,35 +204,6 @@ fn fit_after(family: Family, linear: &mut Option<Logistic>, train: &Sample, seed
         Family::Forest => Box::new(forest::fit(train, seed, &settings.forest)?),
         Family::Auto => return Err(Error::bug("auto needs held-out accounts")),
     })
-}
-
-/// A well-mixed 64-bit number for each (seed, index): the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
-pub(crate) fn mix(seed: u64, index: u64) -> u64 {
-    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// Replaces the logits of one row by their softmax.
-pub(crate) fn softmax(row: &mut [f64]) {
-    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.0;
-    for v in row.iter_mut() {
-        *v = (*v - top).exp();
-        sum += *v;
-    }
-    row.iter_mut().for_each(|v| *v /= sum);
-}
-
-/// 1 / (1 + e^-z), without overflow.
-pub(crate) fn sigmoid(z: f64) -> f64 {
-    if z >= 0.0 {
-        1.0 / (1.0 + (-z).exp())
-    } else {
-        let e = z.exp();
-        e / (1.0 + e)
-    }
 }
 
 #[cfg(test)]

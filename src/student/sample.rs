@@ -1,4 +1,7 @@
-//! What a student is fitted to: columns, soft labels, weights; and the check that everything after it relies on.
+//! What a student is fitted to: columns, soft labels, weights; and the check that everything after it relies
+//! on.
+
+use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 
@@ -15,8 +18,8 @@ pub enum Kind {
 /// More levels than this are refused; a float32 holds every integer below it exactly.
 pub const MAX_LEVELS: usize = 1 << 20;
 
-/// The share of the uniform distribution that is mixed into every soft label before a fit: a class without mass then
-/// has finite log-odds, and the cross-entropy changes by less than 2e-5.
+/// The share of the uniform distribution that is mixed into every soft label before a fit: a class without
+/// mass then has finite log-odds, and the cross-entropy changes by less than 2e-5.
 pub(crate) const SMOOTH: f64 = 1e-6;
 
 /// Rows to fit to, or to measure on. Column-major, each column with n values.
@@ -43,28 +46,31 @@ impl Sample<'_> {
         self.soft[row * self.classes + class].clamp(0.0, 1.0) * (1.0 - SMOOTH) + SMOOTH / c
     }
 
-    /// Refuses shapes that disagree (a bug of the caller), no rows or columns, infinite numbers, codes that are no level,
-    /// soft labels that are no distribution (to 1e-6), and weights that are negative, not finite or all zero.
+    /// Refuses shapes that disagree (a bug of the caller), no rows or columns, infinite numbers, codes that
+    /// are no level, soft labels that are no distribution (to 1e-6), and weights that are negative, not
+    /// finite or all zero.
     pub fn check(&self) -> Result<()> {
         let n = self.rows();
-        let shapes =
-            self.columns.len() == self.kinds.len() && self.columns.iter().all(|c| c.len() == n) && self.soft.len() == n * self.classes;
+        let shapes = self.columns.len() == self.kinds.len()
+            && self.columns.iter().all(|c| c.len() == n)
+            && self.soft.len() == n * self.classes;
         if !shapes {
-            return Err(Error::bug("columns, soft labels and weights of the student's rows differ in length"));
+            return Err(Error::bug(
+                "columns, soft labels and weights of the student's rows differ in length",
+            ));
         }
         if n == 0 || self.columns.is_empty() || self.classes < 2 {
-            return Err(Error::data("a student needs at least one row, one column and two classes").value(format!(
-                "{n} rows, {} columns, {} classes",
-                self.columns.len(),
-                self.classes
-            )));
+            return Err(Error::data("a student needs at least one row, one column and two classes")
+                .value(format!("{n} rows, {} columns, {} classes", self.columns.len(), self.classes)));
         }
         if n > u32::MAX as usize {
             return Err(Error::data("too many rows for one fit").value(n));
         }
         for (j, (column, kind)) in self.columns.iter().zip(self.kinds).enumerate() {
             if let Some(v) = column.iter().find(|v| !valid(**v, *kind)) {
-                return Err(Error::data("a value is neither finite nor null, or a code is not a level").column(format!("#{j}")).value(v));
+                return Err(Error::data("a value is neither finite nor null, or a code is not a level")
+                    .column(format!("#{j}"))
+                    .value(v));
             }
             if let Kind::Category { levels } = kind
                 && *levels > MAX_LEVELS
@@ -99,4 +105,27 @@ fn valid(v: f32, kind: Kind) -> bool {
 pub(crate) fn level(code: f32, levels: usize) -> Option<usize> {
     let at = code as usize;
     (code >= 0.0 && at < levels && at as f32 == code).then_some(at)
+}
+
+/// The columns with everything that counts as null as NaN; None where the shapes disagree.
+pub(crate) fn readable<'a>(
+    columns: &[&'a [f32]],
+    kinds: &[Kind],
+    rows: usize,
+) -> Option<Vec<Cow<'a, [f32]>>> {
+    if columns.len() != kinds.len() || columns.iter().any(|c| c.len() != rows) {
+        return None;
+    }
+    let clean = |(column, kind): (&&'a [f32], &Kind)| {
+        let good = |v: f32| match *kind {
+            Kind::Number => !v.is_infinite(),
+            Kind::Category { levels } => v.is_nan() || level(v, levels).is_some(),
+        };
+        if column.iter().all(|v| good(*v)) {
+            Cow::Borrowed(*column)
+        } else {
+            Cow::Owned(column.iter().map(|v| if good(*v) { *v } else { f32::NAN }).collect())
+        }
+    };
+    Some(columns.iter().zip(kinds).map(clean).collect())
 }

@@ -1,6 +1,7 @@
 //! One list of checks that every family must pass, on samples that are made to be awkward.
 
-use super::*;
+use crate::student::numeric::{mix, softmax};
+use crate::student::*;
 
 /// Columns, kinds, soft labels and weights that own their data.
 #[derive(Clone)]
@@ -13,23 +14,33 @@ struct Owned {
 }
 
 impl Owned {
-    /// n rows of two numbers (the second with nulls), a category of six levels (with nulls), and a teacher with steps and slopes.
+    /// n rows of two numbers (the second with nulls), a category of six levels (with nulls), and a teacher
+    /// with steps and slopes.
     fn usual(n: usize, classes: usize) -> Owned {
         let unit = |j: u64, i: usize| (mix(j, i as u64) % 10_000) as f32 / 10_000.0;
         let a: Vec<f32> = (0..n).map(|i| 4.0 * unit(1, i) - 2.0).collect();
-        let b: Vec<f32> = (0..n).map(|i| if unit(5, i) < 0.1 { f32::NAN } else { (unit(2, i) * 9.0).exp() }).collect();
-        let c: Vec<f32> = (0..n).map(|i| if unit(6, i) < 0.05 { f32::NAN } else { (unit(3, i) * 6.0).floor() }).collect();
+        let b: Vec<f32> =
+            (0..n).map(|i| if unit(5, i) < 0.1 { f32::NAN } else { (unit(2, i) * 9.0).exp() }).collect();
+        let c: Vec<f32> =
+            (0..n).map(|i| if unit(6, i) < 0.05 { f32::NAN } else { (unit(3, i) * 6.0).floor() }).collect();
         let mut soft = Vec::with_capacity(n * classes);
         for i in 0..n {
             let step = if b[i].is_nan() { 0.4 } else { f64::from(u8::from(b[i] > 50.0)) };
             let level = if c[i] == 2.0 { 1.0 } else { 0.0 };
-            let logit = |k: usize| k as f64 * (0.8 * f64::from(a[i]) + step - 0.5) - if k == 1 { level } else { 0.0 };
+            let logit =
+                |k: usize| k as f64 * (0.8 * f64::from(a[i]) + step - 0.5) - if k == 1 { level } else { 0.0 };
             let mut row: Vec<f64> = (0..classes).map(logit).collect();
             softmax(&mut row);
             soft.extend(row);
         }
         let weights = (0..n).map(|i| 0.5 + f64::from(unit(7, i))).collect();
-        Owned { columns: vec![a, b, c], kinds: vec![Kind::Number, Kind::Number, Kind::Category { levels: 8 }], soft, weights, classes }
+        Owned {
+            columns: vec![a, b, c],
+            kinds: vec![Kind::Number, Kind::Number, Kind::Category { levels: 8 }],
+            soft,
+            weights,
+            classes,
+        }
     }
 
     /// The same soft label in every row.
@@ -53,7 +64,13 @@ impl Owned {
 
     fn with<T>(&self, body: impl FnOnce(&Sample) -> T) -> T {
         let columns: Vec<&[f32]> = self.columns.iter().map(Vec::as_slice).collect();
-        body(&Sample { columns: &columns, kinds: &self.kinds, soft: &self.soft, weights: &self.weights, classes: self.classes })
+        body(&Sample {
+            columns: &columns,
+            kinds: &self.kinds,
+            soft: &self.soft,
+            weights: &self.weights,
+            classes: self.classes,
+        })
     }
 
     fn fit(&self, family: Family) -> Result<Box<dyn Student>> {
@@ -76,7 +93,9 @@ fn quick() -> Settings {
 }
 
 fn distributions(p: &[f64], classes: usize) -> bool {
-    p.chunks_exact(classes).all(|row| row.iter().all(|v| (0.0..=1.0).contains(v)) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-9)
+    p.chunks_exact(classes).all(|row| {
+        row.iter().all(|v| (0.0..=1.0).contains(v)) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-9
+    })
 }
 
 fn bits(p: &[f64]) -> Vec<u64> {
@@ -106,7 +125,10 @@ fn boosted_trees_of_many_rows_start_from_the_logistic_student() {
         assert!(text.contains("\"start\":{"));
         let f = data.with(|sample| fidelity(student.as_ref(), sample));
         assert!(f.kl < 1e-3, "{f:?}");
-        assert_eq!(bits(&data.predict(student.as_ref())), bits(&data.predict(from_json(&text).unwrap().as_ref())));
+        assert_eq!(
+            bits(&data.predict(student.as_ref())),
+            bits(&data.predict(from_json(&text).unwrap().as_ref()))
+        );
     }
 }
 
@@ -155,11 +177,26 @@ fn a_row_is_predicted_the_same_alone_and_among_others() {
 
 #[test]
 fn anything_can_be_predicted() {
-    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45, -0.0, 0.0, -1.0, 2.5, 7.0, 8.0, 1e9];
+    let odd = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        f32::MIN,
+        1e-45,
+        -0.0,
+        0.0,
+        -1.0,
+        2.5,
+        7.0,
+        8.0,
+        1e9,
+    ];
     for family in Family::ALL {
         let student = Owned::usual(600, 3).fit(family).unwrap();
         for column in 0..3 {
-            let columns: Vec<Vec<f32>> = (0..3).map(|j| if j == column { odd.to_vec() } else { vec![1.0; odd.len()] }).collect();
+            let columns: Vec<Vec<f32>> =
+                (0..3).map(|j| if j == column { odd.to_vec() } else { vec![1.0; odd.len()] }).collect();
             let mut out = vec![0.0; odd.len() * 3];
             student.predict(&columns.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut out);
             assert!(distributions(&out, 3), "{} {column}: {out:?}", family.name());
@@ -183,7 +220,9 @@ fn degenerate_samples_end_as_defined() {
         data.soft = line.iter().flat_map(|x| if *x > 0.0 { [0.0, 1.0] } else { [1.0, 0.0] }).collect();
         data
     };
-    let wide = (0..60).fold(Owned::usual(20, 2), |data, j| data.column((0..20).map(|i| (mix(j, i) % 100) as f32).collect(), Kind::Number));
+    let wide = (0..60).fold(Owned::usual(20, 2), |data, j| {
+        data.column((0..20).map(|i| (mix(j, i) % 100) as f32).collect(), Kind::Number)
+    });
     let cases: Vec<(&str, Owned)> = vec![
         ("one row", Owned::usual(1, 2)),
         ("two rows", Owned::usual(2, 3)),
@@ -194,9 +233,13 @@ fn degenerate_samples_end_as_defined() {
         ("a column of nulls", Owned::usual(300, 2).column(vec![f32::NAN; 300], Kind::Number)),
         (
             "null or one value",
-            Owned::usual(300, 2).column((0..300).map(|i| if i % 2 == 0 { 5.0 } else { f32::NAN }).collect(), Kind::Number),
+            Owned::usual(300, 2)
+                .column((0..300).map(|i| if i % 2 == 0 { 5.0 } else { f32::NAN }).collect(), Kind::Number),
         ),
-        ("a category without levels", Owned::usual(300, 2).column(vec![f32::NAN; 300], Kind::Category { levels: 0 })),
+        (
+            "a category without levels",
+            Owned::usual(300, 2).column(vec![f32::NAN; 300], Kind::Category { levels: 0 }),
+        ),
         ("collinear columns", {
             let d = Owned::usual(300, 2);
             let a = d.columns[0].clone();
@@ -214,7 +257,11 @@ fn degenerate_samples_end_as_defined() {
             d.weights[..290].fill(0.0);
             d
         }),
-        ("many levels", Owned::usual(600, 2).column((0..600).map(|i| (i % 500) as f32).collect(), Kind::Category { levels: 500 })),
+        (
+            "many levels",
+            Owned::usual(600, 2)
+                .column((0..600).map(|i| (i % 500) as f32).collect(), Kind::Category { levels: 500 }),
+        ),
     ];
     for (name, data) in cases {
         for family in Family::ALL {
@@ -223,11 +270,20 @@ fn degenerate_samples_end_as_defined() {
             assert!(distributions(&p, data.classes), "{} on {name}", family.name());
             from_json(&to_json(student.as_ref()).unwrap()).unwrap();
             if name == "perfectly separable" {
-                let wrong = p.chunks(2).zip(data.soft.chunks(2)).filter(|(p, t)| (p[1] > 0.5) != (t[1] > 0.5)).count();
+                let wrong = p
+                    .chunks(2)
+                    .zip(data.soft.chunks(2))
+                    .filter(|(p, t)| (p[1] > 0.5) != (t[1] > 0.5))
+                    .count();
                 assert!(wrong <= 8, "{}: {wrong}", family.name());
             }
             if name.starts_with("one class") {
-                assert!(p.iter().zip(&data.soft).all(|(p, t)| (p - t).abs() < 1e-3), "{} on {name}: {:?}", family.name(), &p[..3]);
+                assert!(
+                    p.iter().zip(&data.soft).all(|(p, t)| (p - t).abs() < 1e-3),
+                    "{} on {name}: {:?}",
+                    family.name(),
+                    &p[..3]
+                );
             }
         }
     }
@@ -289,7 +345,9 @@ fn what_is_no_sample_is_refused() {
 
 #[test]
 fn auto_takes_the_best_on_held_out_accounts_and_the_smaller_of_equals() {
-    let run = |train: &Owned, held: &Owned| train.with(|t| held.with(|h| fit(Family::Auto, t, h, 1, &quick()).unwrap()));
+    let run = |train: &Owned, held: &Owned| {
+        train.with(|t| held.with(|h| fit(Family::Auto, t, h, 1, &quick()).unwrap()))
+    };
     let all = Owned::usual(2000, 2);
     let stepped = run(&all, &all.clone().head(500));
     assert_eq!(stepped.student.family(), "boosted");

@@ -1,14 +1,14 @@
 //! A student that is a tree ensemble: what the boosted and the forest family have in common.
 
-use super::logistic::Logistic;
-use super::sample::level;
-use super::saved::Saved;
-use super::{Kind, Student};
-use crate::error::{Error, Result};
-use crate::teacher::trees::engine::{Engine, Scratch};
-use crate::teacher::trees::ensemble::{CategorySet, Ensemble, Link, Missing, Rule};
 use rayon::prelude::*;
-use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::models::trees::engine::{Engine, Scratch};
+use crate::models::trees::ensemble::{CategorySet, Ensemble, Link, Missing, Rule, Split, Tree};
+use crate::student::contract::Student;
+use crate::student::logistic::linear::Logistic;
+use crate::student::sample::{Kind, readable};
+use crate::student::saved::{Model, Saved, SavedLink, SavedRule, SavedTree};
 
 /// An ensemble over columns of known kinds, on top of a logistic student's logits where it started from one.
 pub struct TreeStudent {
@@ -25,10 +25,20 @@ pub struct TreeStudent {
 const BLOCK: usize = 4096;
 
 impl TreeStudent {
-    /// Refuses an ensemble that does not fit the columns, classes and start, or that is no set of finite trees (65).
-    pub(crate) fn new(family: &'static str, kinds: Vec<Kind>, classes: usize, start: Option<Logistic>, ensemble: Ensemble) -> Result<Self> {
+    /// Refuses an ensemble that does not fit the columns, classes and start, or that is no set of finite
+    /// trees (65).
+    pub(crate) fn new(
+        family: &'static str,
+        kinds: Vec<Kind>,
+        classes: usize,
+        start: Option<Logistic>,
+        ensemble: Ensemble,
+    ) -> Result<Self> {
         check(&kinds, classes, &ensemble)?;
-        if start.as_ref().is_some_and(|s| s.kinds() != kinds || s.classes() != classes || ensemble.link == Link::Identity) {
+        if start
+            .as_ref()
+            .is_some_and(|s| s.kinds() != kinds || s.classes() != classes || ensemble.link == Link::Identity)
+        {
             return Err(Error::data("the student's trees and their start do not agree"));
         }
         let engine = Engine::new(&Ensemble { link: Link::Identity, ..ensemble.clone() })?;
@@ -72,41 +82,52 @@ impl Student for TreeStudent {
             out.fill(f64::NAN);
             return;
         };
-        out.par_chunks_mut(BLOCK * self.classes).enumerate().for_each_init(Scratch::default, |scratch, (block, out)| {
-            let rows = block * BLOCK..block * BLOCK + out.len() / self.classes;
-            let columns: Vec<&[f32]> = columns.iter().map(|c| &c[rows.clone()]).collect();
-            self.predict_block(&columns, scratch, out);
-        });
+        out.par_chunks_mut(BLOCK * self.classes).enumerate().for_each_init(
+            Scratch::default,
+            |scratch, (block, out)| {
+                let rows = block * BLOCK..block * BLOCK + out.len() / self.classes;
+                let columns: Vec<&[f32]> = columns.iter().map(|c| &c[rows.clone()]).collect();
+                self.predict_block(&columns, scratch, out);
+            },
+        );
     }
 
     fn saved(&self) -> Saved {
-        Saved::trees(self.family, &self.kinds, self.classes, self.start.as_ref(), &self.ensemble)
+        let e = &self.ensemble;
+        let link = match e.link {
+            Link::Identity => SavedLink::Identity,
+            Link::Sigmoid { .. } => SavedLink::Sigmoid,
+            Link::Softmax => SavedLink::Softmax,
+        };
+        let trees = e.trees.iter().map(saved_tree).collect();
+        let start = self.start.as_ref().map(Logistic::linear);
+        let model = Model::Trees { link, base: e.base.clone(), scale: e.scale, start, trees };
+        Saved::of(self.family, &self.kinds, self.classes, model)
     }
 }
 
-/// The columns with everything that counts as null as NaN; None where the shapes disagree.
-pub(crate) fn readable<'a>(columns: &[&'a [f32]], kinds: &[Kind], rows: usize) -> Option<Vec<Cow<'a, [f32]>>> {
-    if columns.len() != kinds.len() || columns.iter().any(|c| c.len() != rows) {
-        return None;
-    }
-    let clean = |(column, kind): (&&'a [f32], &Kind)| {
-        let good = |v: f32| match *kind {
-            Kind::Number => !v.is_infinite(),
-            Kind::Category { levels } => v.is_nan() || level(v, levels).is_some(),
-        };
-        if column.iter().all(|v| good(*v)) {
-            Cow::Borrowed(*column)
-        } else {
-            Cow::Owned(column.iter().map(|v| if good(*v) { *v } else { f32::NAN }).collect())
-        }
+fn saved_tree(tree: &Tree) -> SavedTree {
+    let rule = |s: &Split| match &s.rule {
+        Rule::LessOrEqual(t) => SavedRule::AtMost(*t),
+        Rule::Less(t) => SavedRule::AtMost(f64::from(t.next_down())),
+        Rule::InSet(set) => SavedRule::Levels(set.categories.clone()),
     };
-    Some(columns.iter().zip(kinds).map(clean).collect())
+    SavedTree {
+        output: tree.output,
+        column: tree.splits.iter().map(|s| s.feature).collect(),
+        rule: tree.splits.iter().map(rule).collect(),
+        null_left: tree.splits.iter().map(|s| s.missing_left).collect(),
+        left: tree.splits.iter().map(|s| s.left).collect(),
+        right: tree.splits.iter().map(|s| s.right).collect(),
+        leaf: tree.leaves.clone(),
+    }
 }
 
 /// A normalised mean may not be smaller than this: a sum of zeros would have no distribution.
 pub(crate) const LEAST: f64 = 1e-9;
 
-/// From sums to probabilities that sum to 1; an average is normalised, since its classes were averaged one by one.
+/// From sums to probabilities that sum to 1; an average is normalised, since its classes were averaged one by
+/// one.
 fn probabilities(link: Link, sums: &[f64], out: &mut [f64]) {
     link.probabilities(sums, out);
     if link == Link::Identity {
@@ -138,7 +159,9 @@ fn check(kinds: &[Kind], classes: usize, e: &Ensemble) -> Result<()> {
     for split in e.trees.iter().flat_map(|t| &t.splits) {
         let fits = match (&split.rule, kinds[split.feature as usize]) {
             (Rule::LessOrEqual(_), Kind::Number) => true,
-            (Rule::InSet(set), Kind::Category { levels }) => set.categories.last().is_none_or(|c| (*c as usize) < levels),
+            (Rule::InSet(set), Kind::Category { levels }) => {
+                set.categories.last().is_none_or(|c| (*c as usize) < levels)
+            }
             _ => false,
         };
         if !fits || split.missing != Missing::Nan {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::lake::kind::Kind;
+use crate::features::kind::Kind;
 
 /// The largest model file that is read, in bytes.
 pub const LARGEST_MODEL: u64 = 1 << 30;
@@ -110,11 +110,13 @@ impl Bundle {
 
     fn open(folder: &Path) -> Result<Bundle> {
         let path = folder.join("teacher.toml");
-        let meta = std::fs::metadata(&path).map_err(|e| Error::io(&e, "cannot open the teacher's bundle", &path))?;
+        let meta =
+            std::fs::metadata(&path).map_err(|e| Error::io(&e, "cannot open the teacher's bundle", &path))?;
         if !meta.is_file() || meta.len() > LARGEST_TOML {
             return Err(Error::data("not a teacher.toml").file(&path).value(format!("{} bytes", meta.len())));
         }
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&e, "cannot read the teacher's bundle", &path))?;
+        let bytes =
+            std::fs::read(&path).map_err(|e| Error::io(&e, "cannot read the teacher's bundle", &path))?;
         let bundle = Bundle::parse(&bytes).map_err(|e| e.file(&path))?;
         Ok(Bundle { folder: folder.to_path_buf(), ..bundle })
     }
@@ -129,7 +131,8 @@ impl Bundle {
     /// A `teacher.toml` without a look at the files that it names.
     pub fn parse(bytes: &[u8]) -> Result<Bundle> {
         let text = std::str::from_utf8(bytes).map_err(|_| Error::data("teacher.toml is not UTF-8 text"))?;
-        let de = toml::Deserializer::parse(text).map_err(|e| Error::data(format!("not valid TOML: {}", e.message())))?;
+        let de = toml::Deserializer::parse(text)
+            .map_err(|e| Error::data(format!("not valid TOML: {}", e.message())))?;
         let bundle: Bundle = serde_path_to_error::deserialize(de)
             .map_err(|e| Error::data(e.inner().message().to_string()).with("key", e.path().to_string()))?;
         bundle.check()?;
@@ -162,7 +165,8 @@ impl Bundle {
     }
 
     fn check(&self) -> Result<()> {
-        let refuse = |key: &'static str, value: &str, why: &str| Err(Error::data(why).with("key", key).value(value));
+        let refuse =
+            |key: &'static str, value: &str, why: &str| Err(Error::data(why).with("key", key).value(value));
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(plain) {
             return refuse("name", &self.name, "a teacher's name is 1 to 100 of a-z, 0-9, - and _");
@@ -171,10 +175,18 @@ impl Bundle {
         let mut seen = hashbrown::HashSet::new();
         if !(2..=MOST_CLASSES).contains(&classes.len()) || !classes.iter().all(|c| seen.insert(c)) {
             let named: String = format!("{classes:?}").chars().take(200).collect();
-            return refuse("model.classes", &named, "a model needs 2 to 10,000 classes with names of their own");
+            return refuse(
+                "model.classes",
+                &named,
+                "a model needs 2 to 10,000 classes with names of their own",
+            );
         }
         if self.features.is_empty() || self.matrix_width() > 100_000 {
-            return refuse("features", &self.matrix_width().to_string(), "between 1 and 100,000 model inputs are needed");
+            return refuse(
+                "features",
+                &self.matrix_width().to_string(),
+                "between 1 and 100,000 model inputs are needed",
+            );
         }
         let mut names = hashbrown::HashSet::new();
         for feature in &self.features {
@@ -201,13 +213,20 @@ impl FeatureSpec {
         match (self.kind, self.encode) {
             (Kind::Number, Some(_)) => return refuse("a number takes no `encode`"),
             (Kind::Category, None) => return refuse("a category needs `encode`: code, one_hot or text"),
-            (Kind::Category, Some(Encode::Text)) if format != Format::Onnx => return refuse("`encode = \"text\"` is for ONNX models only"),
-            (Kind::Category, Some(Encode::Code | Encode::OneHot)) if self.values.is_empty() => return refuse("`values` is missing"),
+            (Kind::Category, Some(Encode::Text)) if format != Format::Onnx => {
+                return refuse("`encode = \"text\"` is for ONNX models only");
+            }
+            (Kind::Category, Some(Encode::Code | Encode::OneHot)) if self.values.is_empty() => {
+                return refuse("`values` is missing");
+            }
             _ => {}
         }
         let mut seen = hashbrown::HashSet::new();
         if let Some(twice) = self.values.iter().find(|v| !seen.insert(v.as_str())) {
-            return Err(Error::data("a value stands twice").with("key", "features.values").column(&self.name).value(twice));
+            return Err(Error::data("a value stands twice")
+                .with("key", "features.values")
+                .column(&self.name)
+                .value(twice));
         }
         match (&self.missing, self.kind) {
             (Some(MissingValue::Number(v)), Kind::Number) if v.is_finite() => Ok(()),
@@ -221,7 +240,11 @@ impl FeatureSpec {
 fn stays_inside(folder: &Path, file: &str) -> Result<()> {
     let refuse = |why: &str| Error::data(why).with("path", file.chars().take(200).collect::<String>());
     let path = Path::new(file);
-    if file.is_empty() || file.len() > 1000 || file.contains('\0') || !path.components().all(|c| matches!(c, Component::Normal(_))) {
+    if file.is_empty()
+        || file.len() > 1000
+        || file.contains('\0')
+        || !path.components().all(|c| matches!(c, Component::Normal(_)))
+    {
         return Err(refuse("a bundle's path must lead to a file inside the bundle"));
     }
     let full = folder.join(path);
@@ -239,7 +262,9 @@ fn stays_inside(folder: &Path, file: &str) -> Result<()> {
 pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open the model", path))?;
     if !meta.is_file() || meta.len() > LARGEST_MODEL {
-        return Err(Error::data("the model is no regular file, or larger than 1 GiB").file(path).value(format!("{} bytes", meta.len())));
+        return Err(Error::data("the model is no regular file, or larger than 1 GiB")
+            .file(path)
+            .value(format!("{} bytes", meta.len())));
     }
     std::fs::read(path).map_err(|e| Error::io(&e, "cannot read the model", path))
 }

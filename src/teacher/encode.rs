@@ -1,56 +1,10 @@
-//! From account columns to what models are fed: float32 columns, each made once for all teachers that share it.
+//! From account columns to what models are fed: float32 columns, each made once for all teachers that share
+//! it.
 
-use arrow::array::RecordBatch;
-
-use super::bundle::{Bundle, Encode, MissingValue};
 use crate::error::{Error, Result};
-use crate::lake::column::{self, Column, Kind, NULL, NonFinite};
-
-/// A feature that some teacher takes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Feature {
-    pub name: String,
-    pub kind: Kind,
-    /// Whether the scenario at hand has the column; all null otherwise.
-    pub present: bool,
-}
-
-/// A batch of accounts, decoded: one column for each feature.
-pub struct Block {
-    pub rows: usize,
-    pub columns: Vec<Column>,
-}
-
-impl Block {
-    /// Decodes the features of `batch` (absent ones become null) and adds to `odd`, feature by feature, what was not finite.
-    pub fn decode(batch: &RecordBatch, features: &[Feature], odd: &mut [NonFinite]) -> Result<Block> {
-        let rows = batch.num_rows();
-        let mut columns = Vec::with_capacity(features.len());
-        for (feature, odd) in features.iter().zip(odd) {
-            if !feature.present {
-                columns.push(Column::nulls(feature.kind, rows));
-                continue;
-            }
-            let array = batch.column_by_name(&feature.name).ok_or_else(|| Error::bug("a feature was not read").column(&feature.name))?;
-            let (column, found) = column::decode(feature.kind, array).map_err(|e| e.column(&feature.name))?;
-            odd.nan += found.nan;
-            odd.infinite += found.infinite;
-            columns.push(column);
-        }
-        Ok(Block { rows, columns })
-    }
-
-    /// Some of the rows.
-    pub fn take(&self, rows: &[usize]) -> Block {
-        let pick = |column: &Column| match column {
-            Column::Number(values) => Column::Number(rows.iter().map(|i| values[*i]).collect()),
-            Column::Category { codes, levels } => {
-                Column::Category { codes: rows.iter().map(|i| codes[*i]).collect(), levels: levels.clone() }
-            }
-        };
-        Block { rows: rows.len(), columns: self.columns.iter().map(pick).collect() }
-    }
-}
+use crate::features::block::{Block, Feature};
+use crate::features::column::{Column, NULL};
+use crate::teacher::bundle::{Bundle, Encode, MissingValue};
 
 /// How one float32 column comes from a feature.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +20,8 @@ pub struct Plan {
     inputs: Vec<Input>,
 }
 
-/// The columns of one model: places in the [`Matrix`], and for text inputs the feature with what stands for null.
+/// The columns of one model: places in the [`Matrix`], and for text inputs the feature with what stands for
+/// null.
 #[derive(Debug)]
 pub struct Encoder {
     places: Vec<usize>,
@@ -99,7 +54,10 @@ impl Plan {
         let (mut places, mut inputs) = (Vec::new(), Vec::new());
         for spec in &bundle.features {
             let name = spec.name.clone();
-            let feature = features.iter().position(|f| f.name == name).ok_or_else(|| Error::bug("an unknown feature").column(&name))?;
+            let feature = features
+                .iter()
+                .position(|f| f.name == name)
+                .ok_or_else(|| Error::bug("an unknown feature").column(&name))?;
             let text = match &spec.missing {
                 Some(MissingValue::Text(text)) => Some(text.clone()),
                 _ => None,
@@ -117,10 +75,19 @@ impl Plan {
                 None => places.push(self.place(Input::Number { feature, missing })),
                 Some(Encode::OneHot) => {
                     for level in 0..spec.values.len() {
-                        places.push(self.place(Input::OneHot { feature, values: spec.values.clone(), missing: text.clone(), level }));
+                        places.push(self.place(Input::OneHot {
+                            feature,
+                            values: spec.values.clone(),
+                            missing: text.clone(),
+                            level,
+                        }));
                     }
                 }
-                Some(_) => places.push(self.place(Input::Code { feature, values: spec.values.clone(), missing: text })),
+                Some(_) => places.push(self.place(Input::Code {
+                    feature,
+                    values: spec.values.clone(),
+                    missing: text,
+                })),
             }
         }
         Ok(Encoder { places, inputs })
@@ -138,7 +105,8 @@ impl Plan {
         let columns = self.inputs.iter().map(|input| match input {
             Input::Number { feature, missing } => numbers(&block.columns[*feature], *missing),
             Input::Code { feature, values, missing } => {
-                let place = |level: &str| values.iter().position(|v| v == level).map_or(f32::NAN, |i| i as f32);
+                let place =
+                    |level: &str| values.iter().position(|v| v == level).map_or(f32::NAN, |i| i as f32);
                 levels(&block.columns[*feature], missing.as_deref(), f32::NAN, place)
             }
             Input::OneHot { feature, values, missing, level } => {

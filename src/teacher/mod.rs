@@ -1,10 +1,9 @@
-//! Teachers: trained classifiers of related scenarios, read from their bundles and ready to score a batch of accounts.
+//! Teachers: trained classifiers of related scenarios, read from their bundles and ready to score a batch of
+//! accounts.
 
 pub mod bundle;
 pub mod encode;
 pub mod onnx;
-pub mod onnx_proto;
-pub mod trees;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -12,15 +11,16 @@ use std::path::Path;
 use arrow::datatypes::Schema;
 
 use crate::config::{Pipeline, TeacherRef};
-use crate::error::{Error, Result};
-use crate::lake::accounts::nearest;
-use crate::lake::column;
+use crate::error::{Error, Result, nearest};
+use crate::features::block::{Block, Feature};
+use crate::features::column;
+use crate::models::trees;
+use crate::models::trees::engine::{Engine, Scratch};
+use crate::models::trees::onnx::TreeGraph;
+use crate::models::trees::onnx::columns::Prepared;
 use crate::student::Student;
-use bundle::{Bundle, Format};
-use encode::{Block, Encoder, Matrix};
-use trees::engine::{Engine, Scratch};
-use trees::onnx::TreeGraph;
-use trees::onnx_columns::Prepared;
+use crate::teacher::bundle::{Bundle, Format};
+use crate::teacher::encode::{Encoder, Matrix};
 
 /// What computes a teacher's probabilities.
 enum Model {
@@ -49,19 +49,23 @@ pub struct Workspace {
 }
 
 impl Teacher {
-    /// Loads the bundle and its model. Refuses a teacher that is still cold, classes that do not map onto the target's, and damaged files.
+    /// Loads the bundle and its model. Refuses a teacher that is still cold, classes that do not map onto the
+    /// target's, and damaged files.
     pub fn load(pipeline: &Pipeline, reference: &TeacherRef) -> Result<Teacher> {
         let folder = pipeline.resolve(&reference.bundle);
         let bundle = Bundle::read(&folder)?;
         if bundle.training.rows < pipeline.relevance.min_training_rows {
             let least = pipeline.relevance.min_training_rows;
-            return Err(Error::data(format!("the teacher is still cold: it was trained on fewer than {least} labelled rows"))
-                .file(&folder.join("teacher.toml"))
-                .with("key", "training.rows")
-                .value(bundle.training.rows)
-                .hint("name another teacher, or lower relevance.min_training_rows"));
+            return Err(Error::data(format!(
+                "the teacher is still cold: it was trained on fewer than {least} labelled rows"
+            ))
+            .file(&folder.join("teacher.toml"))
+            .with("key", "training.rows")
+            .value(bundle.training.rows)
+            .hint("name another teacher, or lower relevance.min_training_rows"));
         }
-        let onto = map_classes(&bundle, reference, &pipeline.classes).map_err(|e| e.file(&folder.join("teacher.toml")))?;
+        let onto = map_classes(&bundle, reference, &pipeline.classes)
+            .map_err(|e| e.file(&folder.join("teacher.toml")))?;
         Teacher::with_model(bundle, onto, pipeline.classes.len())
     }
 
@@ -90,11 +94,20 @@ impl Teacher {
     }
 
     /// Probabilities of the target's classes for a block, row-major `[rows, classes]`, into `out`.
-    pub fn score(&self, encoder: &Encoder, block: &Block, matrix: &Matrix, work: &mut Workspace, out: &mut [f64]) -> Result<()> {
+    pub fn score(
+        &self,
+        encoder: &Encoder,
+        block: &Block,
+        matrix: &Matrix,
+        work: &mut Workspace,
+        out: &mut [f64],
+    ) -> Result<()> {
         let (own, rows) = (self.onto.len(), block.rows);
         work.own.resize(rows * own, 0.0);
         match &self.model {
-            Model::Trees(engine) => engine.predict(&encoder.columns(matrix), &mut work.own, &mut work.scratch),
+            Model::Trees(engine) => {
+                engine.predict(&encoder.columns(matrix), &mut work.own, &mut work.scratch)
+            }
             Model::TreeGraph(engine, prepared) => {
                 let inputs = encoder.columns(matrix);
                 let columns: Vec<Cow<[f32]>> = prepared.iter().map(|p| p.of(&inputs)).collect();
@@ -102,7 +115,9 @@ impl Teacher {
                 engine.predict(&columns, &mut work.own, &mut work.scratch);
             }
             Model::Student(student) => student.predict(&encoder.columns(matrix), &mut work.own),
-            Model::Onnx(onnx) => onnx.predict(encoder, block, matrix, &mut work.own).map_err(|e| e.file(&self.bundle.model_path()))?,
+            Model::Onnx(onnx) => onnx
+                .predict(encoder, block, matrix, &mut work.own)
+                .map_err(|e| e.file(&self.bundle.model_path()))?,
         }
         out.fill(0.0);
         for (from, to) in work.own.chunks_exact(own).zip(out.chunks_exact_mut(self.classes)) {
@@ -130,14 +145,15 @@ impl Teacher {
         };
         if classes != self.onto.len() {
             let said = self.onto.len();
-            return Err(Error::data(format!("the model has {classes} classes, teacher.toml names {said}")).with("key", "model.classes"));
+            return Err(Error::data(format!("the model has {classes} classes, teacher.toml names {said}"))
+                .with("key", "model.classes"));
         }
         match inputs == width {
             true => Ok(()),
-            false => {
-                Err(Error::data(format!("the model has {inputs} inputs, the features of teacher.toml make {width}"))
-                    .with("key", "features"))
-            }
+            false => Err(Error::data(format!(
+                "the model has {inputs} inputs, the features of teacher.toml make {width}"
+            ))
+            .with("key", "features")),
         }
     }
 }
@@ -155,21 +171,23 @@ fn load_model(bundle: &Bundle, path: &Path) -> Result<Model> {
     })
 }
 
-/// A graph over numbers that is no more than trees, which our engine scores; everything else is for ONNX Runtime.
+/// A graph over numbers that is no more than trees, which our engine scores; everything else is for ONNX
+/// Runtime.
 fn tree_graph(bundle: &Bundle, bytes: &[u8]) -> Result<Option<TreeGraph>> {
     // an input of its own is for a feature of one column
     let is_single = |f: &bundle::FeatureSpec| f.encode.is_none_or(|e| e == bundle::Encode::Code);
     let names: Vec<&str> = bundle.features.iter().map(|f| f.name.as_str()).collect();
     let names = if bundle.features.iter().all(is_single) { names.as_slice() } else { &[] };
     match bundle.features.iter().any(|f| f.encode == Some(bundle::Encode::Text)) {
-        true => crate::teacher::onnx_proto::read(bytes).map(|_| None),
+        true => crate::models::onnx_proto::read(bytes).map(|_| None),
         false => trees::onnx::parse(bytes, bundle.matrix_width(), names),
     }
 }
 
 /// A student from the bytes of its file.
 pub fn read_student(bytes: &[u8]) -> Result<Box<dyn Student>> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::data("not a student: the file is not UTF-8 text"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Error::data("not a student: the file is not UTF-8 text"))?;
     crate::student::from_json(text)
 }
 
@@ -192,16 +210,17 @@ fn map_classes(bundle: &Bundle, reference: &TeacherRef, classes: &[String]) -> R
         onto.push(index);
     }
     match classes.iter().enumerate().find(|(i, _)| !onto.contains(i)) {
-        Some((_, class)) => {
-            Err(Error::config("no class of the teacher stands for one of the target's").with("teacher", &bundle.name).value(class))
-        }
+        Some((_, class)) => Err(Error::config("no class of the teacher stands for one of the target's")
+            .with("teacher", &bundle.name)
+            .value(class)),
         None => Ok(onto),
     }
 }
 
-/// The distinct features of all teachers, in the order of their first mention, with the kind that the first teacher gives them, before there is a target.
-pub fn named_features(teachers: &[Teacher]) -> Result<Vec<encode::Feature>> {
-    let mut found: Vec<encode::Feature> = Vec::new();
+/// The distinct features of all teachers, in the order of their first mention, with the kind that the first
+/// teacher gives them, before there is a target.
+pub fn named_features(teachers: &[Teacher]) -> Result<Vec<Feature>> {
+    let mut found: Vec<Feature> = Vec::new();
     for teacher in teachers {
         for feature in &teacher.bundle.features {
             match found.iter().find(|f| f.name == feature.name) {
@@ -211,7 +230,7 @@ pub fn named_features(teachers: &[Teacher]) -> Result<Vec<encode::Feature>> {
                         .with("teacher", teacher.name()));
                 }
                 Some(_) => {}
-                None => found.push(encode::Feature { name: feature.name.clone(), kind: feature.kind, present: true }),
+                None => found.push(Feature { name: feature.name.clone(), kind: feature.kind, present: true }),
             }
         }
     }
@@ -220,19 +239,28 @@ pub fn named_features(teachers: &[Teacher]) -> Result<Vec<encode::Feature>> {
 
 /// [`named_features`] as the target has them.
 /// A column that `schema` lacks is allowed where every teacher that names it says what stands for it.
-pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<Vec<encode::Feature>> {
+pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<Vec<Feature>> {
     for teacher in teachers {
         for feature in &teacher.bundle.features {
             let from = |e: Error| e.file(place).column(&feature.name).with("teacher", teacher.name());
             match schema.field_with_name(&feature.name).ok() {
                 None if feature.missing.is_none() => {
                     let near = nearest(schema.fields().iter().map(|f| f.name().as_str()), &feature.name);
-                    let hint = format!("the nearest column is {:?}; or give the feature `missing` in teacher.toml", near.unwrap_or(""));
-                    return Err(from(Error::data("a teacher's feature is missing among the accounts' columns")).hint(hint));
+                    let hint = format!(
+                        "the nearest column is {:?}; or give the feature `missing` in teacher.toml",
+                        near.unwrap_or("")
+                    );
+                    return Err(from(Error::data(
+                        "a teacher's feature is missing among the accounts' columns",
+                    ))
+                    .hint(hint));
                 }
                 Some(field) if !column::readable(feature.kind, field.data_type()) => {
                     let wanted = format!("{:?}", feature.kind).to_lowercase();
-                    return Err(from(Error::data(format!("the teacher takes a {wanted} here, the column is {}", field.data_type()))));
+                    return Err(from(Error::data(format!(
+                        "the teacher takes a {wanted} here, the column is {}",
+                        field.data_type()
+                    ))));
                 }
                 _ => {}
             }

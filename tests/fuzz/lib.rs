@@ -3,32 +3,47 @@
 
 #[path = "../../src/error.rs"]
 pub mod error;
+#[path = "../../src/models/mod.rs"]
+pub mod models;
 #[path = "../../src/student/mod.rs"]
 pub mod student;
 
+#[path = "../../src/features"]
+pub mod features {
+    pub mod kind;
+}
+
 #[path = "../../src/lake"]
 pub mod lake {
-    pub mod footer;
-    pub mod kind;
+    #[path = "scan"]
+    pub mod scan {
+        pub mod footer;
+    }
 }
 
 #[path = "../../src/relevance"]
 pub mod relevance {
-    pub mod bins;
-    pub mod calibrate;
-    pub mod levels;
-    mod newton;
-    pub mod profiles;
-    pub mod reliability;
-    pub mod simplex;
-    pub mod sketch;
-    mod sketch_check;
-    pub mod sketch_file;
+    pub mod maths {
+        pub mod newton;
+        pub mod probability;
+    }
+    pub mod profile {
+        pub mod bins;
+        pub mod categories;
+        pub mod numbers;
+        pub mod profiles;
+    }
+    pub mod shared {
+        pub mod check;
+        pub mod file;
+    }
+    pub mod transfer {
+        pub mod calibrate;
+        pub mod reliability;
+    }
 }
 
 #[path = "../../src/teacher"]
 pub mod teacher {
     pub mod bundle;
-    pub mod onnx_proto;
-    pub mod trees;
 }

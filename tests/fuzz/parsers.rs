@@ -1,19 +1,22 @@
-//! Every parser of bytes that may come from a stranger. Fuzzing and the replay of its corpus (`tests/it/corpus.rs`) feed them alike.
+//! Every parser of bytes that may come from a stranger. Fuzzing and the replay of its corpus
+//! (`tests/it/corpus.rs`) feed them alike.
 
 use std::io::Cursor;
 
 use coldstart::error::{Error, Result};
-use coldstart::lake::footer;
-use coldstart::relevance::bins::{common_edges, common_levels};
-use coldstart::relevance::profiles::Summary;
-use coldstart::relevance::sketch_file::SketchFile;
+use coldstart::lake::scan::footer;
+use coldstart::models::trees;
+use coldstart::models::trees::engine::{Engine, Scratch};
+use coldstart::models::trees::ensemble::Ensemble;
+use coldstart::models::trees::onnx::columns::Prepared;
+use coldstart::relevance::profile::bins::{common_edges, common_levels};
+use coldstart::relevance::profile::profiles::Summary;
+use coldstart::relevance::shared::file::SketchFile;
 use coldstart::student;
 use coldstart::teacher::bundle::Bundle;
-use coldstart::teacher::trees::engine::{Engine, Scratch};
-use coldstart::teacher::trees::ensemble::Ensemble;
-use coldstart::teacher::trees::{self, onnx_columns::Prepared};
 
-/// A parser by the name of its fuzz target and of its folder in the corpus. What it reads it also uses, as the job would.
+/// A parser by the name of its fuzz target and of its folder in the corpus. What it reads it also uses, as
+/// the job would.
 pub type Parser = fn(&[u8]) -> Result<()>;
 
 #[allow(unused, reason = "a fuzz target uses one of them")]
@@ -59,7 +62,10 @@ pub fn student(bytes: &[u8]) -> Result<()> {
     let mut out = vec![0.0; ROWS * student.classes()];
     student.predict(&columns.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut out);
     for p in out.chunks_exact(student.classes()) {
-        assert!(p.iter().all(|p| *p >= 0.0) && (p.iter().sum::<f64>() - 1.0).abs() < 1e-9, "no distribution: {p:?}");
+        assert!(
+            p.iter().all(|p| *p >= 0.0) && (p.iter().sum::<f64>() - 1.0).abs() < 1e-9,
+            "no distribution: {p:?}"
+        );
     }
     let again = student::from_json(&student::to_json(student.as_ref())?)?;
     let mut same = vec![0.0; out.len()];
@@ -136,7 +142,10 @@ fn score(model: &Ensemble, prepared: Option<&[Prepared]>) -> Result<()> {
     for (r, found) in out.chunks_exact(engine.classes()).enumerate() {
         model.predict_row(&columns.iter().map(|c| c[r]).collect::<Vec<f32>>(), &mut expected);
         let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
-        assert!(found.iter().zip(&expected).all(|(a, b)| same(a, b)), "row {r}: {found:?}, by definition {expected:?}");
+        assert!(
+            found.iter().zip(&expected).all(|(a, b)| same(a, b)),
+            "row {r}: {found:?}, by definition {expected:?}"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Decisions: classes by cost, accounts that are left undecided with a reason, and what the histories say of it.
+//! Decisions: classes by cost, accounts that are left undecided with a reason, and what the histories say of
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,9 @@ fn empty_first_row(work: &Workdir) {
 
 fn reasons(classification: &RecordBatch) -> BTreeMap<String, u64> {
     let mut out = BTreeMap::new();
-    for (decision, reason) in texts(classification, "decision").into_iter().zip(texts(classification, "reason")) {
+    for (decision, reason) in
+        texts(classification, "decision").into_iter().zip(texts(classification, "reason"))
+    {
         assert_eq!(decision.as_deref(), Some(if reason.is_some() { "abstained" } else { "classified" }));
         reason.into_iter().for_each(|r| *out.entry(r).or_default() += 1);
     }
@@ -62,7 +65,8 @@ fn costs_move_the_class_and_each_limit_leaves_its_own_accounts_undecided() {
     let mut abstained = BTreeMap::<String, u64>::new();
     for path in work.files(&root).into_keys() {
         let part = work.table(&format!("{root}/{path}"));
-        let decision = path.split('/').next().expect("a partition").trim_start_matches("decision=").to_string();
+        let decision =
+            path.split('/').next().expect("a partition").trim_start_matches("decision=").to_string();
         let class = path.split('/').nth(1).expect("a partition").trim_start_matches("class=").to_string();
         let reason = texts(&part, "reason");
         assert!(part.column_by_name("decision").is_none() && part.column_by_name("class").is_none());
@@ -95,7 +99,8 @@ fn the_histories_say_what_abstaining_is_worth() {
     let risk = work.published_table("risk_coverage");
     let (measure, coverage) = (texts(&risk, "measure"), floats(&risk, "coverage"));
     let (error, cost) = (floats(&risk, "error_rate"), floats(&risk, "cost"));
-    let of = |name: &str| (0..measure.len()).filter(|i| measure[*i].as_deref() == Some(name)).collect::<Vec<_>>();
+    let of =
+        |name: &str| (0..measure.len()).filter(|i| measure[*i].as_deref() == Some(name)).collect::<Vec<_>>();
     for name in ["confidence", "expected_cost", "support", "disagreement"] {
         let rows = of(name);
         assert!((coverage[rows[0]] - 1.0).abs() < 1e-9, "{name} starts with every account");
@@ -103,10 +108,20 @@ fn the_histories_say_what_abstaining_is_worth() {
     }
     let confidence = of("confidence");
     let (all, half) = (confidence[0], confidence[6]);
-    assert!(error[half] < error[all], "the confident half is wrong less often: {} and {}", error[half], error[all]);
+    assert!(
+        error[half] < error[all],
+        "the confident half is wrong less often: {} and {}",
+        error[half],
+        error[all]
+    );
     let rule = of("configured")[0];
     assert!(coverage[rule] < 1.0 && error[rule] < error[all] && cost[rule] < cost[all], "{}", coverage[rule]);
-    assert!(texts(&risk, "worst_history").iter().flatten().all(|h| ["bazaar", "wallet", "studio"].contains(&h.as_str())));
+    assert!(
+        texts(&risk, "worst_history")
+            .iter()
+            .flatten()
+            .all(|h| ["bazaar", "wallet", "studio"].contains(&h.as_str()))
+    );
     // two teachers cannot rehearse: the table stands, empty
     let two = Workdir::new();
     two.edit("pipeline.toml", "[[teachers]]\nbundle = \"teachers/studio\"\n", "");

@@ -8,7 +8,9 @@ use arrow::array::{ArrayRef, StringArray};
 use crate::workdir::{DATE, ROWS, Workdir, floats, table, texts};
 
 fn advise(work: &Workdir, more: &[&str]) -> crate::workdir::Ran {
-    work.coldstart(&[&["advise", "../pipeline.toml", "--date", DATE, "-o", "../batch.parquet"], more].concat())
+    work.coldstart(
+        &[&["advise", "../pipeline.toml", "--date", DATE, "-o", "../batch.parquet"], more].concat(),
+    )
 }
 
 #[test]
@@ -17,7 +19,10 @@ fn a_batch_is_seeded_spread_over_the_soft_labels_and_leaves_out_what_is_labelled
     assert_eq!(advise(&work, &["--labels", "40"]).error(66)["hint"], "coldstart run comes first");
     work.run(&[]).is("published");
     let said = advise(&work, &["--labels", "40"]);
-    assert_eq!((&said.is("advised").result()["labels"], &said.result()["accounts"]), (&40.into(), &ROWS.into()));
+    assert_eq!(
+        (&said.is("advised").result()["labels"], &said.result()["accounts"]),
+        (&40.into(), &ROWS.into())
+    );
     let batch = work.table("batch.parquet");
     let soft = work.published_table("soft_labels");
     let p: BTreeMap<_, _> = texts(&soft, "account_id").into_iter().zip(floats(&soft, "p_fraud")).collect();
@@ -67,5 +72,6 @@ fn a_batch_of_nothing_and_an_output_that_cannot_be_are_refused() {
     let few = advise(&work, &["--labels", "5"]);
     few.is("advised");
     assert!(few.stderr.contains("not used with so few labels"), "{few}");
-    work.coldstart(&["advise", "../pipeline.toml", "--date", DATE, "--labels", "30", "-o", "../lake"]).error(73);
+    work.coldstart(&["advise", "../pipeline.toml", "--date", DATE, "--labels", "30", "-o", "../lake"])
+        .error(73);
 }

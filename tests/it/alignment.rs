@@ -1,16 +1,23 @@
 //! Teachers that are aligned to one level of class shares.
 
 use crate::worlds::{Case, Outcome, cases, made_world, related_world};
-use coldstart::relevance::alignment::{MOST_ROWS, Sample};
-use coldstart::relevance::base_rate::ShareRange;
-use coldstart::relevance::fuse::{Fused, Fuser};
-use coldstart::relevance::rehearsal::{Rehearsal, tilt};
+use coldstart::relevance::fusion::alignment::{MOST_ROWS, Sample};
+use coldstart::relevance::fusion::base_rate::ShareRange;
+use coldstart::relevance::fusion::fuse::{Fused, Fuser};
+use coldstart::relevance::training::leave_one_out::{Rehearsal, tilt};
 
 /// Fuses the target again with aligned teachers; rows are keyed by their number.
-fn aligned(case: &Case, outcome: &Outcome, shares: &[ShareRange], order: impl Iterator<Item = usize>) -> (Fuser, Vec<Fused>) {
+fn aligned(
+    case: &Case,
+    outcome: &Outcome,
+    shares: &[ShareRange],
+    order: impl Iterator<Item = usize>,
+) -> (Fuser, Vec<Fused>) {
     let (k, c) = (case.teachers(), case.classes);
     let target = &case.scenarios[k];
-    let raw = |i: usize| -> Vec<f64> { target.scores.iter().flat_map(|s| &s[i * c..(i + 1) * c]).copied().collect() };
+    let raw = |i: usize| -> Vec<f64> {
+        target.scores.iter().flat_map(|s| &s[i * c..(i + 1) * c]).copied().collect()
+    };
     let support = |i: usize| &outcome.support[k][i * k..(i + 1) * k];
     let blend = outcome.calculator.blend(&outcome.distances).expect("a blend");
     let (mut means, mut scratch) = (blend.means(), Vec::new());
@@ -37,13 +44,17 @@ fn aligned_teachers_stay_at_the_level_of_the_reference_or_reach_the_shares_given
     for (name, case, _) in cases() {
         let outcome = case.run();
         let (_, fused) = aligned(&case, &outcome, &[], 0..case.scenarios[case.teachers()].labels.len());
-        (0..case.classes).for_each(|c| assert!((mean_of(&fused, c) - mean_of(&outcome.fused, c)).abs() < 1e-9, "{name}"));
-        let (_, told) =
-            aligned(&case, &outcome, &[ShareRange { class: 1, low: 0.3, high: 0.3 }], 0..case.scenarios[case.teachers()].labels.len());
-        assert!((mean_of(&told, 1) - 0.3).abs() < 1e-9, "{name}");
-        assert!(
-            told.iter().all(|f| (f.label.iter().sum::<f64>() - 1.0).abs() < 1e-12 && (f.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12)
+        (0..case.classes)
+            .for_each(|c| assert!((mean_of(&fused, c) - mean_of(&outcome.fused, c)).abs() < 1e-9, "{name}"));
+        let (_, told) = aligned(
+            &case,
+            &outcome,
+            &[ShareRange { class: 1, low: 0.3, high: 0.3 }],
+            0..case.scenarios[case.teachers()].labels.len(),
         );
+        assert!((mean_of(&told, 1) - 0.3).abs() < 1e-9, "{name}");
+        assert!(told.iter().all(|f| (f.label.iter().sum::<f64>() - 1.0).abs() < 1e-12
+            && (f.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12));
     }
 }
 
@@ -52,7 +63,8 @@ fn alignment_does_not_depend_on_the_order_of_rows() {
     for (_, case, _) in cases() {
         let outcome = case.run();
         let n = case.scenarios[case.teachers()].labels.len();
-        let (ours, other) = (aligned(&case, &outcome, &[], 0..n).1, aligned(&case, &outcome, &[], (0..n).rev()).1);
+        let (ours, other) =
+            (aligned(&case, &outcome, &[], 0..n).1, aligned(&case, &outcome, &[], (0..n).rev()).1);
         ours.iter().zip(&other).for_each(|(a, b)| assert_eq!(a.label, b.label));
     }
 }
@@ -69,13 +81,16 @@ fn a_base_rate_that_a_teacher_carries_does_not_reach_an_aligned_label() {
     let told = [ShareRange { class: 1, low: 0.4, high: 0.4 }];
     let (a, b) = (case.run(), biased.run());
     let (plain, moved) = (aligned(&case, &a, &told, 0..400).1, aligned(&biased, &b, &told, 0..400).1);
-    let gap = |x: &[Fused], y: &[Fused]| x.iter().zip(y).map(|(a, b)| (a.label[1] - b.label[1]).abs()).fold(0.0, f64::max);
+    let gap = |x: &[Fused], y: &[Fused]| {
+        x.iter().zip(y).map(|(a, b)| (a.label[1] - b.label[1]).abs()).fold(0.0, f64::max)
+    };
     assert!(gap(&plain, &moved) < 0.02 && gap(&a.fused, &b.fused) > 0.03);
 }
 
 #[test]
 fn a_sample_keeps_the_same_rows_however_they_come() {
-    let rows: Vec<(u64, f64)> = (0..3 * MOST_ROWS as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), i as f64)).collect();
+    let rows: Vec<(u64, f64)> =
+        (0..3 * MOST_ROWS as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), i as f64)).collect();
     let mut whole = Sample::default();
     rows.iter().for_each(|(key, v)| whole.add(*key, &[*v], &[0.0]));
     let mut merged = Sample::default();
@@ -91,8 +106,11 @@ fn a_sample_keeps_the_same_rows_however_they_come() {
 fn distance_alone_is_trusted_only_where_the_rehearsal_proves_it() {
     let table = made_world(31, 4, 200, 1).run().calculator.rehearsals;
     let told = |gains: [f64; 4]| {
-        let row =
-            |(row, gain): (&Rehearsal, f64)| Rehearsal { js: row.aligned * (-gain).exp(), js_with_shares: row.with_shares, ..row.clone() };
+        let row = |(row, gain): (&Rehearsal, f64)| Rehearsal {
+            js: row.aligned * (-gain).exp(),
+            js_with_shares: row.with_shares,
+            ..row.clone()
+        };
         tilt(&table.iter().zip(gains).map(row).collect::<Vec<_>>(), false)
     };
     assert_eq!(told([0.02, 0.02, 0.02, 0.02]), 0.0);
@@ -101,7 +119,13 @@ fn distance_alone_is_trusted_only_where_the_rehearsal_proves_it() {
     assert_eq!(told([1.0, 1.0, -0.01, -0.01]), 0.0);
     assert_eq!(tilt(&[], false), 0.0);
     assert_eq!(
-        tilt(&table.iter().map(|r| Rehearsal { js: 0.0, js_with_shares: r.with_shares, ..r.clone() }).collect::<Vec<_>>(), true),
+        tilt(
+            &table
+                .iter()
+                .map(|r| Rehearsal { js: 0.0, js_with_shares: r.with_shares, ..r.clone() })
+                .collect::<Vec<_>>(),
+            true
+        ),
         0.0
     );
 }

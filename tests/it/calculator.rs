@@ -1,4 +1,5 @@
-//! `coldstart relevance train`, what a run does with a saved calculator, and what it finds out about its teachers.
+//! `coldstart relevance train`, what a run does with a saved calculator, and what it finds out about its
+//! teachers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,8 +24,10 @@ fn train(work: &Workdir, pipeline: &str, more: &[&str]) -> Ran {
 /// Every account's weights and probabilities in `soft_labels`, to the last bit.
 fn soft_labels(work: &Workdir) -> BTreeMap<String, Vec<u64>> {
     let table = work.published_table("soft_labels");
-    let columns: Vec<Vec<f64>> =
-        ["p_legit", "p_fraud", "w_bazaar", "w_studio", "w_wallet", "support"].iter().map(|c| floats(&table, c)).collect();
+    let columns: Vec<Vec<f64>> = ["p_legit", "p_fraud", "w_bazaar", "w_studio", "w_wallet", "support"]
+        .iter()
+        .map(|c| floats(&table, c))
+        .collect();
     let ids = texts(&table, "account_id").into_iter().flatten().enumerate();
     ids.map(|(i, id)| (id, columns.iter().map(|c| c[i].to_bits()).collect())).collect()
 }
@@ -56,7 +59,8 @@ fn shuffle_labels(work: &Workdir, teacher: &str) {
     });
 }
 
-/// Histories of some thousand accounts: of a hundred held-out ones with ten frauds, chance alone may make sense.
+/// Histories of some thousand accounts: of a hundred held-out ones with ten frauds, chance alone may make
+/// sense.
 fn longer_histories(work: &Workdir) {
     for scenario in RISK.iter().filter(|s| ["bazaar", "wallet", "studio"].contains(&s.name)) {
         let history = tables::history(&Model::new(scenario, RISK_CLASSES, 7), 7, 3000).expect("a history");
@@ -65,7 +69,8 @@ fn longer_histories(work: &Workdir) {
 }
 
 #[test]
-fn a_calculator_trained_before_its_target_exists_gives_the_same_labels_whatever_the_order_of_teachers_and_threads() {
+fn a_calculator_trained_before_its_target_exists_gives_the_same_labels_whatever_the_order_of_teachers_and_threads()
+ {
     let work = Workdir::new();
     turn(&work);
     fs::rename(work.path("lake"), work.path("lake.later")).expect("no target yet");
@@ -87,7 +92,8 @@ fn a_calculator_trained_before_its_target_exists_gives_the_same_labels_whatever_
     ran.is("published");
     let saved = soft_labels(&work);
     assert!(!ran.stderr.contains("not used"), "{ran}");
-    work.coldstart(&["run", "../turned.toml", "--date", DATE, "--threads", "3", "--replace", USE[0], USE[1]]).is("published");
+    work.coldstart(&["run", "../turned.toml", "--date", DATE, "--threads", "3", "--replace", USE[0], USE[1]])
+        .is("published");
     assert!(soft_labels(&work) == saved, "neither order nor threads matter");
     let gap = |(a, b): (&u64, &u64)| (f64::from_bits(*a) - f64::from_bits(*b)).abs();
     let gaps = in_passing.iter().map(|(id, p)| p[..2].iter().zip(&saved[id]).map(gap).fold(0.0, f64::max));
@@ -101,7 +107,11 @@ fn the_calculator_that_a_run_kept_serves_the_next_run() {
     work.run(&[]).is("published");
     let before = soft_labels(&work);
     let kept = format!("relevance.calculator=out/_runs/couriers/ds={DATE}/explanation/calculator.json");
-    fs::copy(work.path(&format!("out/_runs/couriers/ds={DATE}/explanation/calculator.json")), work.path("calculator.json")).expect("kept");
+    fs::copy(
+        work.path(&format!("out/_runs/couriers/ds={DATE}/explanation/calculator.json")),
+        work.path("calculator.json"),
+    )
+    .expect("kept");
     work.run(&["--set", &kept, "--set", "relevance.calculator=calculator.json", "--replace"]).is("published");
     assert!(soft_labels(&work) == before, "trained with this target, it is the same");
 }
@@ -113,7 +123,8 @@ fn a_stale_calculator_is_refused_with_the_teacher_that_made_it_so() {
             f.refused_with(
                 &USE,
                 78,
-                &[&[("error", "stale"), ("hint", "relevance train"), ("file", "calculator.json")], names].concat(),
+                &[&[("error", "stale"), ("hint", "relevance train"), ("file", "calculator.json")], names]
+                    .concat(),
                 |w| {
                     train(w, "../pipeline.toml", &[]).is("trained");
                     change(w);
@@ -132,7 +143,10 @@ fn a_stale_calculator_is_refused_with_the_teacher_that_made_it_so() {
     let work = Workdir::new();
     train(&work, "../pipeline.toml", &[]).is("trained");
     shuffle_labels(&work, "bazaar");
-    assert_eq!(work.coldstart(&[&["check", "../pipeline.toml"], &USE[..]].concat()).error(78)["teacher"], "bazaar");
+    assert_eq!(
+        work.coldstart(&[&["check", "../pipeline.toml"], &USE[..]].concat()).error(78)["teacher"],
+        "bazaar"
+    );
 }
 
 /// `teachers/copy`: bazaar under another name.
@@ -191,12 +205,16 @@ fn a_damaged_calculator_is_refused_with_the_key_of_the_damage() {
             other => panic!("{other}"),
         }
         work.write_text("calculator.json", &damaged.to_string());
-        let named =
-            if *at == "/unheard_of" || *at == "/theta/more" { ("error", at.rsplit_once('/').expect("a name").1) } else { ("key", *key) };
+        let named = if *at == "/unheard_of" || *at == "/theta/more" {
+            ("error", at.rsplit_once('/').expect("a name").1)
+        } else {
+            ("key", *key)
+        };
         refused(&[named]);
     }
     let text = whole.to_string();
-    for damaged in [&text[..text.len() / 2], "", "null", "[]", "{}", "{\"format\": 1}", &"[".repeat(100_000)] {
+    for damaged in [&text[..text.len() / 2], "", "null", "[]", "{}", "{\"format\": 1}", &"[".repeat(100_000)]
+    {
         work.write_text("calculator.json", damaged);
         refused(&[("error", "not a relevance calculator")]);
     }
@@ -230,9 +248,22 @@ fn a_copy_of_a_teacher_is_left_out_of_training_and_nothing_changes_without_it() 
         assert!(of(&work, "relevance_drop_one", "bazaar", "moved") > 0.0);
         assert!(ran.result()["verdict"].as_str().is_some_and(|v| v.contains("copy repeats bazaar")), "{ran}");
         let ids = texts(&work.target(), "account_id");
-        let said =
-            work.coldstart(&["explain", "../pipeline.toml", "--date", DATE, ids[3].as_deref().expect("an id"), USE[0], USE[1]]).result();
-        let copy = said["teachers"].as_array().and_then(|t| t.iter().find(|t| t["teacher"] == "copy")).expect("the copy").clone();
+        let said = work
+            .coldstart(&[
+                "explain",
+                "../pipeline.toml",
+                "--date",
+                DATE,
+                ids[3].as_deref().expect("an id"),
+                USE[0],
+                USE[1],
+            ])
+            .result();
+        let copy = said["teachers"]
+            .as_array()
+            .and_then(|t| t.iter().find(|t| t["teacher"] == "copy"))
+            .expect("the copy")
+            .clone();
         assert_eq!((&copy["same_as"], &copy["without"]["p"]), (&json!("bazaar"), &said["label"]["p"]));
     }
     work.edit("pipeline.toml", "[[teachers]]\nbundle = \"teachers/wallet\"\n", "");
@@ -252,7 +283,10 @@ fn the_verdict_distrusts_the_teacher_whose_labels_were_shuffled() {
         assert!(said.contains(&format!("Distrust {teacher} most")), "{said}");
         assert!(ran.stdout.len() < 4096, "{}", ran.stdout.len());
         let verdict = work.published_table("relevance_verdict");
-        assert_eq!((texts(&verdict, "distrust"), texts(&verdict, "verdict")), (vec![Some(teacher.to_string())], vec![Some(said)]));
+        assert_eq!(
+            (texts(&verdict, "distrust"), texts(&verdict, "verdict")),
+            (vec![Some(teacher.to_string())], vec![Some(said)])
+        );
         let skill = |teacher| of(&work, "relevance_drop_one", teacher, "own_skill");
         let others = ["bazaar", "wallet", "studio"].into_iter().filter(|t| *t != teacher).map(skill);
         // by chance the held-out accounts may have another base rate
@@ -282,7 +316,11 @@ fn a_run_shows_its_rivals_side_by_side_and_estimates_only_what_was_rehearsed() {
     }
     let verdict = work.published_table("relevance_verdict");
     let one = |column: &str| floats(&verdict, column)[0];
-    assert!(one("accuracy_low") < one("accuracy") && one("accuracy") <= one("accuracy_high") && one("accuracy_error") > 0.0);
+    assert!(
+        one("accuracy_low") < one("accuracy")
+            && one("accuracy") <= one("accuracy_high")
+            && one("accuracy_error") > 0.0
+    );
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
     let labels = work.published_table("soft_labels");
     let confidence: Vec<f64> = floats(&labels, "p_legit").iter().map(|p| p.max(1.0 - p)).collect();
@@ -316,7 +354,10 @@ fn teachers_that_have_nothing_in_common_with_the_target_count_evenly_and_the_run
     }
     let ran = work.run(&[]);
     let said = ran.result()["verdict"].to_string();
-    assert!(said.contains("all teachers count evenly") && ran.stderr.contains("no teacher's history overlaps"), "{ran}");
+    assert!(
+        said.contains("all teachers count evenly") && ran.stderr.contains("no teacher's history overlaps"),
+        "{ran}"
+    );
     let labels = work.published_table("soft_labels");
     for weight in ["w_bazaar", "w_studio", "w_wallet"] {
         assert!(floats(&labels, weight).iter().all(|w| (w - 1.0 / 3.0).abs() < 1e-9), "{weight}");

@@ -32,7 +32,8 @@ fn a_sketch_stands_for_a_history_whose_rows_may_not_leave_their_owner() {
     work.edit("teachers/bazaar/teacher.toml", "accounts = \"history.parquet\"", "profile = \"sketch.json\"");
     work.run(&["--replace"]).is("published");
     let relevance = work.published_table("relevance");
-    let (names, js, weight) = (texts(&relevance, "teacher"), floats(&relevance, "js"), floats(&relevance, "weight"));
+    let (names, js, weight) =
+        (texts(&relevance, "teacher"), floats(&relevance, "js"), floats(&relevance, "weight"));
     assert!((weight.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     let bazaar = names.iter().position(|n| n.as_deref() == Some("bazaar")).expect("bazaar");
     let nearest = with_rows.iter().map(|v| (v - js[bazaar]).abs()).fold(f64::INFINITY, f64::min);
@@ -45,8 +46,10 @@ fn labels_that_arrive_are_measured_beside_what_was_estimated() {
     let labels = |class: &dyn Fn(usize, &str) -> String| {
         let ids: Vec<String> = texts(&work.target(), "account_id").into_iter().flatten().collect();
         let class: Vec<String> = ids.iter().enumerate().map(|(i, id)| class(i, id)).collect();
-        let columns: Vec<(String, ArrayRef)> =
-            vec![("account_id".into(), Arc::new(StringArray::from(ids))), ("label".into(), Arc::new(StringArray::from(class)))];
+        let columns: Vec<(String, ArrayRef)> = vec![
+            ("account_id".into(), Arc::new(StringArray::from(ids))),
+            ("label".into(), Arc::new(StringArray::from(class))),
+        ];
         work.write_table("lake/arrived.parquet", &table(columns));
     };
     labels(&|_, _| "legit".to_string());

@@ -1,4 +1,5 @@
-//! The corpus of the fuzzed parsers, replayed: no input takes them down or long, and what is hostile is refused.
+//! The corpus of the fuzzed parsers, replayed: no input takes them down or long, and what is hostile is
+//! refused.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,19 +18,25 @@ fn fuzz() -> PathBuf {
 /// Names in a folder, without their endings.
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    entries.map(|e| e.expect("an entry").path().file_stem().expect("a name").to_string_lossy().into_owned()).collect()
+    entries
+        .map(|e| e.expect("an entry").path().file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect()
 }
 
 #[test]
 fn every_input_of_the_corpus_is_read_or_refused_as_its_folder_says() {
     for (parser, parse) in PARSERS {
         for verdict in ["read", "refused"] {
-            for entry in fs::read_dir(fuzz().join("corpus").join(parser).join(verdict)).expect("a folder of the corpus").flatten() {
+            for entry in fs::read_dir(fuzz().join("corpus").join(parser).join(verdict))
+                .expect("a folder of the corpus")
+                .flatten()
+            {
                 let path = entry.path();
                 let bytes = fs::read(&path).expect("an input");
                 let clock = Instant::now();
                 // a panic names the file, too
-                let found = std::panic::catch_unwind(|| parse(&bytes)).unwrap_or_else(|_| panic!("{}: a panic", path.display()));
+                let found = std::panic::catch_unwind(|| parse(&bytes))
+                    .unwrap_or_else(|_| panic!("{}: a panic", path.display()));
                 assert!(clock.elapsed() < LONGEST, "{} took {:?}", path.display(), clock.elapsed());
                 match (verdict, found) {
                     ("read", Err(e)) => panic!("{} is refused: {e}", path.display()),

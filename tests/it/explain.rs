@@ -33,7 +33,10 @@ fn is_published(work: &Workdir, row: usize) -> Value {
         same(&teacher["weight"], &format!("w_{}", teacher["teacher"].as_str().expect("a name")));
         for side in ["like", "unlike"] {
             let sign = if side == "like" { 1.0 } else { -1.0 };
-            assert!(teacher[side].as_array().expect("features").iter().all(|f| sign * number(&f["adds"]) > 0.0), "{said}");
+            assert!(
+                teacher[side].as_array().expect("features").iter().all(|f| sign * number(&f["adds"]) > 0.0),
+                "{said}"
+            );
         }
     }
     let classes = work.published_table("classification");
@@ -112,7 +115,11 @@ fn what_cannot_be_explained_is_refused_by_name() {
     });
     // The files of one target have one type.
     work.change(PART_1, |t| {
-        with(&t, "account_age_days", Arc::new(arrow::array::Float64Array::from(floats(&t, "account_age_days"))) as ArrayRef)
+        with(
+            &t,
+            "account_age_days",
+            Arc::new(arrow::array::Float64Array::from(floats(&t, "account_age_days"))) as ArrayRef,
+        )
     });
     let error = explain(&work, &ids[0], &[]).error(65);
     assert!(error["error"].to_string().contains("not as it was"), "{error}");

@@ -12,14 +12,22 @@ use serde_json::Value;
 use crate::accounts::{ABUSE, ABUSE_CLASSES, Model};
 use crate::faults::{assert_same, discreet, reference, reference_probabilities, tolerated};
 use crate::tables;
-use crate::workdir::{DATE, PART_0, PART_1, ROWS, Workdir, fixture, floats, named_columns, parquet, python, table, texts, without};
+use crate::workdir::{
+    DATE, PART_0, PART_1, ROWS, Workdir, fixture, floats, named_columns, parquet, python, table, texts,
+    without,
+};
 
 /// The rows of a table in another order: that of a multiplication modulo their number.
 fn shuffled(batch: &RecordBatch) -> RecordBatch {
     let n = batch.num_rows() as u32;
     let step = (2..).map(|k| 97 + k).find(|s| gcd(*s, n) == 1).expect("a step");
     let order: UInt32Array = (0..n).map(|i| Some((i * step + 11) % n)).collect();
-    table(named_columns(batch).into_iter().map(|(name, array)| (name, take(&array, &order, None).expect("rows"))).collect())
+    table(
+        named_columns(batch)
+            .into_iter()
+            .map(|(name, array)| (name, take(&array, &order, None).expect("rows")))
+            .collect(),
+    )
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -32,7 +40,10 @@ fn a_run_publishes_a_class_for_every_account_and_says_so_in_one_line() {
     let ran = work.run(&[]);
     let result = ran.result();
     discreet(&ran, &work);
-    assert_eq!((&result["status"], &result["rows"], &result["date"]), (&"published".into(), &ROWS.into(), &DATE.into()));
+    assert_eq!(
+        (&result["status"], &result["rows"], &result["date"]),
+        (&"published".into(), &ROWS.into(), &DATE.into())
+    );
     let wanted: Vec<Option<String>> = texts(&work.target(), "account_id");
     let classification = work.published_table("classification");
     assert_eq!(texts(&classification, "account_id"), wanted, "in the order of the target");
@@ -48,7 +59,11 @@ fn a_run_publishes_a_class_for_every_account_and_says_so_in_one_line() {
         assert_eq!(result["classes"][&name], count, "{name}");
     }
     let student = work.files(&format!("out/student/ds={DATE}"));
-    assert!(student.contains_key("teacher.toml") && student.contains_key("model.json"), "{:?}", student.keys());
+    assert!(
+        student.contains_key("teacher.toml") && student.contains_key("model.json"),
+        "{:?}",
+        student.keys()
+    );
     let relevance = work.published_table("relevance");
     assert_eq!(relevance.num_rows(), 3);
     assert!((floats(&relevance, "weight").iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -63,12 +78,19 @@ fn the_soft_labels_keep_the_labels_of_the_future_apart() {
     let model = Model::new(courier, crate::accounts::RISK_CLASSES, 7);
     let mut truth = BTreeMap::new();
     for part in 0..2 {
-        let (_, labels) = tables::target(&model, 7, part, part * ROWS / 2..(part + 1) * ROWS / 2).expect("a target");
+        let (_, labels) =
+            tables::target(&model, 7, part, part * ROWS / 2..(part + 1) * ROWS / 2).expect("a target");
         truth.extend(texts(&labels, "account_id").into_iter().zip(texts(&labels, "label")));
     }
     let found = work.published_table("soft_labels");
     let (ids, p) = (texts(&found, "account_id"), floats(&found, "p_fraud"));
-    let of = |label: &str| ids.iter().zip(&p).filter(|(id, _)| truth[*id].as_deref() == Some(label)).map(|(_, p)| *p).collect::<Vec<_>>();
+    let of = |label: &str| {
+        ids.iter()
+            .zip(&p)
+            .filter(|(id, _)| truth[*id].as_deref() == Some(label))
+            .map(|(_, p)| *p)
+            .collect::<Vec<_>>()
+    };
     let (frauds, legits) = (of("fraud"), of("legit"));
     let better: f64 = frauds
         .iter()
@@ -165,7 +187,10 @@ fn check_says_what_would_happen_and_writes_nothing() {
     let work = Workdir::new();
     let before = work.files("");
     let result = work.coldstart(&["check", "../pipeline.toml"]).result();
-    assert_eq!((&result["status"], &result["accounts"], &result["files"]), (&"ok".into(), &ROWS.into(), &2.into()));
+    assert_eq!(
+        (&result["status"], &result["accounts"], &result["files"]),
+        (&"ok".into(), &ROWS.into(), &2.into())
+    );
     assert_eq!(result["teachers"].as_array().map(Vec::len), Some(3));
     assert!(work.files("") == before && !work.path("out").exists());
     work.write_text("lake/target/notes.txt", "x");
@@ -177,9 +202,12 @@ fn where_chooses_the_accounts() {
     let work = Workdir::new();
     let ran = work.run(&["--set", "target.where=country = 'DE' AND tx_count_30d > 1"]);
     let target = work.target();
-    let (country, count, ids) = (texts(&target, "country"), floats(&target, "tx_count_30d"), texts(&target, "account_id"));
-    let wanted: Vec<&Option<String>> =
-        (0..ROWS).filter(|i| country[*i].as_deref() == Some("DE") && count[*i] > 1.0).map(|i| &ids[i]).collect();
+    let (country, count, ids) =
+        (texts(&target, "country"), floats(&target, "tx_count_30d"), texts(&target, "account_id"));
+    let wanted: Vec<&Option<String>> = (0..ROWS)
+        .filter(|i| country[*i].as_deref() == Some("DE") && count[*i] > 1.0)
+        .map(|i| &ids[i])
+        .collect();
     assert!(wanted.len() > 5 && wanted.len() < ROWS);
     assert_eq!(ran.result()["rows"], wanted.len());
     let found = texts(&work.published_table("classification"), "account_id");
@@ -196,10 +224,17 @@ fn partitions_of_the_target_are_columns() {
         levels.sort();
         levels.dedup();
         for level in levels {
-            let rows: UInt32Array = (0..ROWS as u32).filter(|i| countries[*i as usize] == *level).map(Some).collect();
-            let part = named_columns(&all).into_iter().map(|(n, a)| (n, take(&a, &rows, None).expect("rows"))).collect();
+            let rows: UInt32Array =
+                (0..ROWS as u32).filter(|i| countries[*i as usize] == *level).map(Some).collect();
+            let part = named_columns(&all)
+                .into_iter()
+                .map(|(n, a)| (n, take(&a, &rows, None).expect("rows")))
+                .collect();
             let folder = level.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__");
-            w.write_table(&format!("lake/target/country={folder}/part.parquet"), &without(&table(part), "country"));
+            w.write_table(
+                &format!("lake/target/country={folder}/part.parquet"),
+                &without(&table(part), "country"),
+            );
         }
     });
 }
@@ -215,7 +250,8 @@ fn a_known_share_moves_the_base_rate_to_it() {
     let wanted = plain / 2.0 + 0.2;
     let known = mean(&["--set", &format!("target.class_shares={{ fraud = {wanted} }}")]);
     assert!((known - wanted).abs() < 1e-3, "{known}, {wanted} is wanted");
-    let inside = mean(&["--set", &format!("target.class_shares={{ fraud = [{}, {}] }}", plain - 0.05, plain + 0.05)]);
+    let inside =
+        mean(&["--set", &format!("target.class_shares={{ fraud = [{}, {}] }}", plain - 0.05, plain + 0.05)]);
     assert!((inside - plain).abs() < 1e-9, "{inside} where {plain} lies in the range");
 }
 
@@ -224,8 +260,10 @@ fn a_handful_of_labels_moves_the_base_rate_towards_theirs() {
     let work = Workdir::new();
     let ids: Vec<Option<String>> = texts(&work.target(), "account_id").into_iter().take(60).collect();
     let labels: Vec<&str> = (0..ids.len()).map(|i| if i % 2 == 0 { "fraud" } else { "legit" }).collect();
-    let columns: Vec<(String, ArrayRef)> =
-        vec![("account_id".into(), Arc::new(StringArray::from(ids))), ("label".into(), Arc::new(StringArray::from(labels)))];
+    let columns: Vec<(String, ArrayRef)> = vec![
+        ("account_id".into(), Arc::new(StringArray::from(ids))),
+        ("label".into(), Arc::new(StringArray::from(labels))),
+    ];
     work.write_table("lake/few.parquet", &table(columns));
     work.run(&["--set", "target.labels=lake/few.parquet"]).is("published");
     let found = floats(&work.published_table("soft_labels"), "p_fraud").iter().sum::<f64>();
@@ -248,8 +286,17 @@ fn a_label_column_of_the_target_is_ignored_with_a_warning() {
 
 /// DuckDB, polars and pyarrow read the tables by their ordinary calls and agree.
 fn readers_agree(work: &Workdir) -> Value {
-    let output = Command::new(python()).arg(fixture("readers.py")).arg(work.path("out")).output().expect("Python runs");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(python())
+        .arg(fixture("readers.py"))
+        .arg(work.path("out"))
+        .output()
+        .expect("Python runs");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("one JSON line")
 }
 
@@ -257,7 +304,15 @@ fn readers_agree(work: &Workdir) -> Value {
 fn duckdb_polars_and_pyarrow_read_what_is_published() {
     let work = Workdir::new();
     work.run(&[]).is("published");
-    work.coldstart(&["run", "../pipeline.toml", "--date", "2026-01-02", "--set", "target.where=tx_count_30d > 3"]).is("published");
+    work.coldstart(&[
+        "run",
+        "../pipeline.toml",
+        "--date",
+        "2026-01-02",
+        "--set",
+        "target.where=tx_count_30d > 3",
+    ])
+    .is("published");
     let seen = readers_agree(&partitioned(&["class"]));
     assert_eq!(seen["classification"]["rows"], ROWS, "{seen}");
     readers_agree(&partitioned(&["decision", "class"]));
@@ -281,20 +336,36 @@ fn four_classes_from_three_formats() {
         if scenario.teaches {
             let folder = format!("teachers/{}", scenario.name);
             for entry in fs::read_dir(fixture("teachers4").join(scenario.name)).expect("a bundle").flatten() {
-                work.write_bytes(&format!("{folder}/{}", entry.file_name().to_string_lossy()), &fs::read(entry.path()).expect("a file"));
+                work.write_bytes(
+                    &format!("{folder}/{}", entry.file_name().to_string_lossy()),
+                    &fs::read(entry.path()).expect("a file"),
+                );
             }
-            work.write_bytes(&format!("{folder}/history.parquet"), &parquet(&tables::history(&model, 7, 600).expect("a history"), 1000));
+            work.write_bytes(
+                &format!("{folder}/history.parquet"),
+                &parquet(&tables::history(&model, 7, 600).expect("a history"), 1000),
+            );
             teachers += &format!("[[teachers]]\nbundle = \"{folder}\"\n");
         } else {
-            work.write_bytes(PART_0, &parquet(&tables::target(&model, 7, 0, 0..ROWS).expect("a target").0, 64));
+            work.write_bytes(
+                PART_0,
+                &parquet(&tables::target(&model, 7, 0, 0..ROWS).expect("a target").0, 64),
+            );
         }
     }
     let target = "[target]\naccounts = \"lake/target\"\nid = \"account_id\"";
     let student = "[student]\nfamily = \"logistic\"\n[output]\npath = \"out\"\npartition_by = [\"class\"]";
-    work.write_text("pipeline.toml", &format!("name = \"clubs\"\nclasses = {ABUSE_CLASSES:?}\n{target}\n{teachers}{student}\n"));
+    work.write_text(
+        "pipeline.toml",
+        &format!("name = \"clubs\"\nclasses = {ABUSE_CLASSES:?}\n{target}\n{teachers}{student}\n"),
+    );
     let ran = work.run(&[]);
     let result = ran.result();
-    assert_eq!(result["classes"].as_object().map(|c| c.values().filter_map(Value::as_u64).sum()), Some(ROWS as u64), "{ran}");
+    assert_eq!(
+        result["classes"].as_object().map(|c| c.values().filter_map(Value::as_u64).sum()),
+        Some(ROWS as u64),
+        "{ran}"
+    );
     for table in ["soft_labels", "classification"] {
         for (account, p) in work.probabilities(table, "account_id") {
             let p: Vec<f64> = p.into_iter().map(f64::from_bits).collect();
@@ -302,5 +373,8 @@ fn four_classes_from_three_formats() {
         }
     }
     assert!(work.published_table("soft_labels").columns().iter().all(|c| c.null_count() == 0));
-    assert!(work.files("home").is_empty() && work.files("tmp").is_empty(), "no library keeps anything of its own");
+    assert!(
+        work.files("home").is_empty() && work.files("tmp").is_empty(),
+        "no library keeps anything of its own"
+    );
 }

@@ -10,10 +10,28 @@ const TEACHERS: [&str; 3] = ["bazaar", "wallet", "studio"];
 fn profile(work: &Workdir, teacher: &str, more: &[&str]) -> Ran {
     let bundle = format!("../teachers/{teacher}");
     let (history, out) = (format!("{bundle}/history.parquet"), format!("{bundle}/sketch.json"));
-    work.coldstart(&[&["profile", &history, "-o", &out, "--label", "label", "--held-out", "held_out", "--teacher", &bundle], more].concat())
+    work.coldstart(
+        &[
+            &[
+                "profile",
+                &history,
+                "-o",
+                &out,
+                "--label",
+                "label",
+                "--held-out",
+                "held_out",
+                "--teacher",
+                &bundle,
+            ],
+            more,
+        ]
+        .concat(),
+    )
 }
 
-const WITH_ALL: [&str; 4] = ["--score-with", "../teachers/bazaar", "../teachers/wallet", "../teachers/studio"];
+const WITH_ALL: [&str; 4] =
+    ["--score-with", "../teachers/bazaar", "../teachers/wallet", "../teachers/studio"];
 
 /// From now on the teacher has a profile in place of its rows, which are gone.
 fn keep_rows_at_home(work: &Workdir, teacher: &str) {
@@ -30,7 +48,10 @@ fn sketch(work: &Workdir, teacher: &str) -> Value {
 fn relevance(work: &Workdir, column: &str) -> Vec<f64> {
     let table = work.published_table("relevance");
     let (names, values) = (texts(&table, "teacher"), floats(&table, column));
-    TEACHERS.iter().map(|t| values[names.iter().position(|n| n.as_deref() == Some(t)).expect("a teacher")]).collect()
+    TEACHERS
+        .iter()
+        .map(|t| values[names.iter().position(|n| n.as_deref() == Some(t)).expect("a teacher")])
+        .collect()
 }
 
 fn near(a: &[f64], b: &[f64], tolerance: f64) -> bool {
@@ -63,11 +84,15 @@ fn a_teacher_without_rows_weighs_nearly_what_it_weighs_with_them() {
         let bare = Workdir::new();
         let history = format!("../teachers/{teacher}/history.parquet");
         let out = format!("../teachers/{teacher}/sketch.json");
-        bare.coldstart(&["profile", &history, "--leave-out", "label", "--leave-out", "held_out", "-o", &out]).is("profiled");
+        bare.coldstart(&["profile", &history, "--leave-out", "label", "--leave-out", "held_out", "-o", &out])
+            .is("profiled");
         keep_rows_at_home(&bare, teacher);
         bare.run(&[]).is("published");
         let unlabelled = relevance(&bare, "weight");
-        assert!((found[k] - exact[k]).abs() <= (unlabelled[k] - exact[k]).abs() + 1e-3, "{teacher}: {found:?} {unlabelled:?} {exact:?}");
+        assert!(
+            (found[k] - exact[k]).abs() <= (unlabelled[k] - exact[k]).abs() + 1e-3,
+            "{teacher}: {found:?} {unlabelled:?} {exact:?}"
+        );
         // and so do the labels that come of it
         let gap = |w: &Workdir| {
             let p = |w: &Workdir| floats(&w.published_table("soft_labels"), "p_fraud");
@@ -84,7 +109,8 @@ fn a_profile_with_the_own_calibration_alone_holds_no_table() {
     let file = sketch(&work, "wallet");
     assert_eq!(file["labels"]["tables"], json!([]));
     assert_eq!(file["labels"]["classes"], json!(["legit", "fraud"]));
-    let counts: u64 = file["labels"]["counts"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();
+    let counts: u64 =
+        file["labels"]["counts"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();
     assert_eq!(file["rows"], counts);
     assert!(file["features"].get("label").is_none() && file["features"].get("held_out").is_none());
     // a name that a row has alone stays at home
@@ -109,7 +135,12 @@ fn a_profile_with_the_own_calibration_alone_holds_no_table() {
 fn noise_is_drawn_from_the_secret_and_said_in_the_file() {
     let work = Workdir::new();
     let noisy = |epsilon: &str, secret: &str| {
-        profile(&work, "bazaar", &[&WITH_ALL[..], &["--epsilon", epsilon, "--noise-secret", secret]].concat()).is("profiled");
+        profile(
+            &work,
+            "bazaar",
+            &[&WITH_ALL[..], &["--epsilon", epsilon, "--noise-secret", secret]].concat(),
+        )
+        .is("profiled");
         work.bytes("teachers/bazaar/sketch.json")
     };
     let strong = noisy("20", "owl");
@@ -117,7 +148,10 @@ fn noise_is_drawn_from_the_secret_and_said_in_the_file() {
     assert!(!String::from_utf8_lossy(&strong).contains("crow"));
     let file = sketch(&work, "bazaar");
     let histograms = file["features"].as_object().expect("features").len() as u64 + 2 + 3;
-    assert_eq!((&file["privacy"]["epsilon"], &file["privacy"]["histograms"]), (&json!(20.0), &json!(histograms)));
+    assert_eq!(
+        (&file["privacy"]["epsilon"], &file["privacy"]["histograms"]),
+        (&json!(20.0), &json!(histograms))
+    );
     assert!(file["privacy"]["mechanism"].as_str().expect("a text").contains("Laplace"));
     // little noise is nearly none, and much of it still makes a file that is read
     noisy("0.001", "owl");
@@ -184,7 +218,12 @@ fn a_hostile_profile_is_refused_by_file_key_and_value() {
         ("/labels/counts/1".into(), json!(1), "error", "at least 5"),
         ("/labels/own/calibration/slope".into(), json!(0.0), "key", "labels.own.calibration.slope"),
         ("/labels/own/calibration/bias".into(), json!([1e9, 0.0]), "key", "labels.own.calibration.bias"),
-        ("/labels/tables/1/teacher".into(), good["labels"]["tables"][0]["teacher"].clone(), "key", "labels.tables"),
+        (
+            "/labels/tables/1/teacher".into(),
+            good["labels"]["tables"][0]["teacher"].clone(),
+            "key",
+            "labels.tables",
+        ),
         (format!("{cell}/score"), json!([0.9, 0.9]), "key", "labels.tables.cells.score"),
         (format!("{cell}/score"), json!([1.0]), "key", "labels.tables.cells.score"),
         (format!("{cell}/label"), json!(2), "key", "labels.tables.cells.label"),
@@ -220,9 +259,18 @@ fn an_owner_is_told_what_is_wrong_with_the_request() {
     assert_eq!(run(&["--label", "lable"]).error(65)["column"], "lable");
     assert_eq!(run(&["--teacher", "../teachers/bazaar"]).code, Some(2));
     run(&["--label", "label", "--teacher", "../teachers/nobody"]).error(66);
-    assert_eq!(run(&["--label", "country", "--teacher", "../teachers/bazaar"]).error(65)["column"], "country");
-    assert_eq!(run(&["--label", "label", "--held-out", "country", "--teacher", "../teachers/bazaar"]).error(65)["column"], "country");
+    assert_eq!(
+        run(&["--label", "country", "--teacher", "../teachers/bazaar"]).error(65)["column"],
+        "country"
+    );
+    assert_eq!(
+        run(&["--label", "label", "--held-out", "country", "--teacher", "../teachers/bazaar"]).error(65)["column"],
+        "country"
+    );
     work.change("teachers/bazaar/history.parquet", |t| crate::workdir::without(&t, "country"));
-    assert_eq!(run(&["--label", "label", "--score-with", "../teachers/wallet"]).error(65)["column"], "country");
+    assert_eq!(
+        run(&["--label", "label", "--score-with", "../teachers/wallet"]).error(65)["column"],
+        "country"
+    );
     assert!(!work.path("out.json").exists());
 }

@@ -1,4 +1,5 @@
-//! Every committed bundle, scored through the command line, against what the model's own library said in Python.
+//! Every committed bundle, scored through the command line, against what the model's own library said in
+//! Python.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,13 +11,18 @@ use crate::workdir::{DATE, Workdir, fixture, floats, read, with};
 /// The greatest difference to the library's probability.
 const TOLERANCE: f64 = 1e-6;
 
-/// Writes the bundle without its history, and once more as a teacher whose classes are swapped: a run takes two teachers that differ.
+/// Writes the bundle without its history, and once more as a teacher whose classes are swapped: a run takes
+/// two teachers that differ.
 fn write_bundles(work: &Workdir, folder: &str) -> Vec<String> {
     let text = fs::read_to_string(fixture(folder).join("teacher.toml")).expect("a bundle");
     let mut bundle: toml::Table = text.parse().expect("TOML");
     bundle.remove("history");
-    let classes: Vec<String> =
-        bundle["model"]["classes"].as_array().expect("classes").iter().map(|c| c.as_str().expect("text").to_string()).collect();
+    let classes: Vec<String> = bundle["model"]["classes"]
+        .as_array()
+        .expect("classes")
+        .iter()
+        .map(|c| c.as_str().expect("text").to_string())
+        .collect();
     let file = bundle["model"]["file"].as_str().expect("a file").to_string();
     let model = fs::read(fixture(folder).join(&file)).expect("a model");
     let reversed: Vec<toml::Value> = classes.iter().rev().cloned().map(toml::Value::String).collect();
@@ -42,18 +48,26 @@ fn agrees(folder: &str, name: &str) {
     let target = "[target]\naccounts = \"accounts.parquet\"\nid = \"id\"";
     work.write_text(
         "pipeline.toml",
-        &format!("name = \"scores\"\nclasses = {classes:?}\n{target}\n{teachers}\n[output]\npath = \"out\"\n"),
+        &format!(
+            "name = \"scores\"\nclasses = {classes:?}\n{target}\n{teachers}\n[output]\npath = \"out\"\n"
+        ),
     );
     for stage in ["profile", "score"] {
         work.coldstart(&["stage", stage, "../pipeline.toml", "--date", DATE]).is("stage_done");
     }
-    assert!(["home", "tmp", "cwd"].iter().all(|folder| work.files(folder).is_empty()), "{name}: ONNX Runtime leaves traces");
+    assert!(
+        ["home", "tmp", "cwd"].iter().all(|folder| work.files(folder).is_empty()),
+        "{name}: ONNX Runtime leaves traces"
+    );
     let scores = work.table(&format!("out/_runs/scores/ds={DATE}/score/scores/part-00000.parquet"));
     assert_eq!(scores.num_rows(), accounts.num_rows(), "{name}");
     for (c, class) in classes.iter().enumerate() {
         let (ours, theirs) = (floats(&scores, &format!("t0_{c}")), floats(&accounts, &format!("p_{class}")));
         for (row, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            assert!((a - b).abs() <= TOLERANCE, "{name}, account {row}, class {class}: {a}, its library says {b}");
+            assert!(
+                (a - b).abs() <= TOLERANCE,
+                "{name}, account {row}, class {class}: {a}, its library says {b}"
+            );
         }
     }
 }
@@ -70,8 +84,11 @@ fn teachers_of_four_classes_say_what_their_libraries_say() {
 
 #[test]
 fn models_of_other_shapes_say_what_their_libraries_say() {
-    let mut names: Vec<String> =
-        fs::read_dir(fixture("shapes")).expect("shapes").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = fs::read_dir(fixture("shapes"))
+        .expect("shapes")
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names.iter().for_each(|name| agrees("shapes", name));
 }

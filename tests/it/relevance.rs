@@ -1,9 +1,9 @@
 //! The relevance method against committed reference values.
 
 use crate::worlds::{Outcome, cases, flat, moved, numbers, search};
-use coldstart::relevance::base_rate::{LABEL_RIDGE, ShareRange, shift_to_labels, wanted_shares};
-use coldstart::relevance::bins::Bins;
-use coldstart::relevance::sum::ExactMeans;
+use coldstart::relevance::fusion::base_rate::{LABEL_RIDGE, ShareRange, shift_to_labels, wanted_shares};
+use coldstart::relevance::maths::exact_sum::ExactMeans;
+use coldstart::relevance::profile::bins::Bins;
 use serde_json::Value;
 
 fn close(what: &str, ours: &[f64], theirs: &Value) {
@@ -18,7 +18,9 @@ fn close(what: &str, ours: &[f64], theirs: &Value) {
 fn features_give_the_reference_bins_support_and_distances() {
     for (name, case, expected) in cases() {
         let outcome = case.run();
-        for (feature, edges) in outcome.profiles.features.iter().zip(expected["edges"].as_array().expect("edges")) {
+        for (feature, edges) in
+            outcome.profiles.features.iter().zip(expected["edges"].as_array().expect("edges"))
+        {
             match &feature.bins {
                 Bins::Number(ours) => close(&name, ours, edges),
                 Bins::Category(levels) => assert_eq!(serde_json::json!(levels), *edges, "{name}"),
@@ -34,10 +36,15 @@ fn features_give_the_reference_bins_support_and_distances() {
 fn training_gives_the_reference_calibration_cross_loss_and_theta() {
     for (name, case, expected) in cases() {
         let Outcome { calculator, .. } = case.run();
-        let calibrations: Vec<f64> = calculator.calibrations.iter().flat_map(|c| std::iter::once(c.slope).chain(c.bias.clone())).collect();
+        let calibrations: Vec<f64> = calculator
+            .calibrations
+            .iter()
+            .flat_map(|c| std::iter::once(c.slope).chain(c.bias.clone()))
+            .collect();
         close(&format!("{name}: calibration"), &calibrations, &expected["calibration"]);
         close(&format!("{name}: slope"), &calculator.judgement.slopes, &expected["slope"]);
-        let losses: Vec<f64> = calculator.judgement.cross_loss.concat().iter().map(|m| m.unwrap_or(f64::NAN)).collect();
+        let losses: Vec<f64> =
+            calculator.judgement.cross_loss.concat().iter().map(|m| m.unwrap_or(f64::NAN)).collect();
         close(&format!("{name}: M"), &losses, &expected["cross_loss"]);
         close(&format!("{name}: V"), &calculator.judgement.relative.concat(), &expected["relative"]);
         close(&format!("{name}: theta"), &calculator.theta.to_array(), &expected["theta"]);

@@ -1,9 +1,9 @@
 //! What holds for relevance in any world.
 
 use crate::worlds::{Dice, Outcome, cases, made_world, related_world, search};
-use coldstart::relevance::calculator::Calculator;
-use coldstart::relevance::distance::Distances;
-use coldstart::relevance::duplicates::Differences;
+use coldstart::relevance::profile::distance::Distances;
+use coldstart::relevance::training::calculator::Calculator;
+use coldstart::relevance::transfer::duplicates::Differences;
 
 fn mean_weight(outcome: &Outcome, k: usize) -> f64 {
     outcome.fused.iter().map(|f| f.weights[k]).sum::<f64>() / outcome.fused.len() as f64
@@ -14,7 +14,10 @@ fn labels_and_weights_are_distributions() {
     for case in cases().into_iter().map(|(_, case, _)| case).chain([made_world(1, 5, 200, 2)]) {
         for f in case.run().fused {
             for p in [&f.label, &f.weights, &f.uniform, &f.js, &f.gate] {
-                assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12 && p.iter().all(|p| (0.0..=1.0).contains(p)), "{p:?}");
+                assert!(
+                    (p.iter().sum::<f64>() - 1.0).abs() < 1e-12 && p.iter().all(|p| (0.0..=1.0).contains(p)),
+                    "{p:?}"
+                );
             }
             assert!(f.disagreement >= 0.0 && f.disagreement <= (case.teachers() as f64).log2());
         }
@@ -28,7 +31,10 @@ fn the_order_of_teachers_changes_nothing() {
         let (ours, other) = (case.run().fused, case.reordered(&order).run().fused);
         for (a, b) in ours.iter().zip(&other) {
             a.label.iter().zip(&b.label).for_each(|(a, b)| assert!((a - b).abs() < 1e-8, "{name}: {a} {b}"));
-            order.iter().enumerate().for_each(|(i, &k)| assert!((a.weights[k] - b.weights[i]).abs() < 1e-8, "{name}"));
+            order
+                .iter()
+                .enumerate()
+                .for_each(|(i, &k)| assert!((a.weights[k] - b.weights[i]).abs() < 1e-8, "{name}"));
         }
     }
 }
@@ -79,10 +85,12 @@ fn a_teacher_whose_labels_are_shuffled_loses_most_of_its_weight() {
         let mut dice = Dice(99);
         // A model fitted to labels that tell nothing: noise around the base rate, on every scenario.
         for s in &mut shuffled.scenarios {
-            s.scores[2] = (0..s.labels.len()).map(|_| 0.3 + 0.4 * dice.roll()).flat_map(|p| [1.0 - p, p]).collect();
+            s.scores[2] =
+                (0..s.labels.len()).map(|_| 0.3 + 0.4 * dice.roll()).flat_map(|p| [1.0 - p, p]).collect();
         }
         shuffled.scenarios[2].labels.iter_mut().for_each(|y| *y = u16::from(dice.roll() < 0.5));
-        let gate = |o: &Outcome| o.fused.iter().map(|f| f.parts.weights[2]).sum::<f64>() / o.fused.len() as f64;
+        let gate =
+            |o: &Outcome| o.fused.iter().map(|f| f.parts.weights[2]).sum::<f64>() / o.fused.len() as f64;
         let (before, after) = (gate(&case.run()), gate(&shuffled.run()));
         assert!(after < 0.5 * before, "from {before} to {after}");
     }
@@ -105,7 +113,14 @@ fn disjoint_supports_stay_finite() {
     case.scenarios[3].numbers[1][0] = f64::INFINITY;
     case.scenarios[3].numbers[1][1] = f64::NEG_INFINITY;
     let outcome = case.run();
-    assert!(outcome.fused.iter().all(|f| f.label.iter().chain(&f.weights).chain([&f.support]).all(|v| v.is_finite())));
+    assert!(
+        outcome.fused.iter().all(|f| f
+            .label
+            .iter()
+            .chain(&f.weights)
+            .chain([&f.support])
+            .all(|v| v.is_finite()))
+    );
     assert!(outcome.distances.js.iter().all(|d| d.is_finite() && *d > 0.5));
 }
 
@@ -115,7 +130,12 @@ fn without_any_history_relevance_is_equal_and_untrained() {
     case.scenarios.iter_mut().take(3).for_each(|s| s.known = false);
     let outcome = case.run();
     assert!(!outcome.calculator.trained);
-    assert!(outcome.fused.iter().all(|f| f.support == 0.0 && f.weights.iter().all(|w| (w - 1.0 / 3.0).abs() < 1e-12)));
+    assert!(
+        outcome
+            .fused
+            .iter()
+            .all(|f| f.support == 0.0 && f.weights.iter().all(|w| (w - 1.0 / 3.0).abs() < 1e-12))
+    );
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! What one pass over a column keeps: the same whatever the order, exact where it says so.
 
 use crate::worlds::Dice;
-use coldstart::relevance::levels::{CategorySketch, MOST_LEVELS};
-use coldstart::relevance::sketch::{EXACT, NumberSketch};
+use coldstart::relevance::profile::categories::{CategorySketch, MOST_LEVELS};
+use coldstart::relevance::profile::numbers::{EXACT, NumberSketch};
 
 #[test]
 fn a_sketch_depends_on_the_values_and_not_on_their_order() {
     let mut dice = Dice(13);
     for n in [0, 1, 100, EXACT, EXACT + 1, 3 * EXACT] {
-        let values: Vec<f64> = (0..n).map(|i| if i % 50 == 0 { f64::NAN } else { (dice.bell() * 100.0).round() / 8.0 }).collect();
+        let values: Vec<f64> = (0..n)
+            .map(|i| if i % 50 == 0 { f64::NAN } else { (dice.bell() * 100.0).round() / 8.0 })
+            .collect();
         let mut whole = NumberSketch::default();
         whole.add_all(&values);
         let mut merged = NumberSketch::default();
@@ -32,7 +34,8 @@ fn buckets_keep_small_integers_and_are_near_elsewhere() {
     assert_eq!(summary.values.len(), 8193);
     assert!(summary.values.iter().zip(-4096..).all(|(v, i)| *v == f64::from(i)));
     let mut fine = NumberSketch::default();
-    let values: Vec<f64> = (0..2 * EXACT).map(|i| ((i as f64) * 0.618_033_988_749).fract() * 2e3 - 1e3).collect();
+    let values: Vec<f64> =
+        (0..2 * EXACT).map(|i| ((i as f64) * 0.618_033_988_749).fract() * 2e3 - 1e3).collect();
     fine.add_all(&values);
     let summary = fine.summary();
     let mut sorted = values.clone();
@@ -52,7 +55,10 @@ fn zero_has_one_sign_and_null_one_bin() {
     sketch.add_all(&[-0.0, 0.0, f64::NAN, f64::INFINITY]);
     sketch.add_nulls(2);
     let summary = sketch.summary();
-    assert_eq!((summary.values.as_slice(), summary.missing(), summary.infinite()), (&[0.0, f64::INFINITY][..], 3, 1));
+    assert_eq!(
+        (summary.values.as_slice(), summary.missing(), summary.infinite()),
+        (&[0.0, f64::INFINITY][..], 3, 1)
+    );
     assert_eq!(summary.bin_counts(&[0.0, 1.0]), [0, 2, 1, 3]);
 }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use coldstart::student::{Family, Input, Kind, Sample, Settings, Student, fit_one, from_json, to_json, to_onnx};
-use serde_json::json;
-
 use crate::workdir::python;
+use coldstart::student::{
+    Family, Input, Kind, Sample, Settings, Student, fit_one, from_json, to_json, to_onnx,
+};
+use serde_json::json;
 
 /// Repeatable numbers in [0, 1): a linear congruential generator.
 struct Numbers(u64);
@@ -19,7 +20,8 @@ impl Numbers {
     }
 }
 
-/// Accounts with two numbers, a constant, and categories of few and of many levels; nulls in all but the first.
+/// Accounts with two numbers, a constant, and categories of few and of many levels; nulls in all but the
+/// first.
 struct Accounts {
     columns: Vec<Vec<f32>>,
     kinds: Vec<Kind>,
@@ -32,7 +34,10 @@ impl Accounts {
     fn new(rows: usize) -> Accounts {
         let mut draw = Numbers(11);
         let mut column = |nulls: f64, of: fn(f64) -> f64| -> Vec<f32> {
-            (0..rows).map(|_| (draw.next() < nulls, of(draw.next()))).map(|(null, v)| if null { f32::NAN } else { v as f32 }).collect()
+            (0..rows)
+                .map(|_| (draw.next() < nulls, of(draw.next())))
+                .map(|(null, v)| if null { f32::NAN } else { v as f32 })
+                .collect()
         };
         let columns = vec![
             column(0.0, |u| 3.0 * u - 1.5),
@@ -41,7 +46,13 @@ impl Accounts {
             column(0.1, |u| (u * 4.0).floor()),
             column(0.05, |u| (u * u * 300.0).floor()),
         ];
-        let kinds = vec![Kind::Number, Kind::Number, Kind::Number, Kind::Category { levels: 4 }, Kind::Category { levels: 300 }];
+        let kinds = vec![
+            Kind::Number,
+            Kind::Number,
+            Kind::Number,
+            Kind::Category { levels: 4 },
+            Kind::Category { levels: 300 },
+        ];
         let names = |count: usize| (0..count).map(|i| format!("level é {i}")).collect();
         Accounts { columns, kinds, levels: vec![vec![], vec![], vec![], names(4), names(300)] }
     }
@@ -54,7 +65,10 @@ impl Accounts {
             class as f64 * (a + late - of_land + 0.4 * (job / 40.0).sin().max(-1.0))
         };
         let row = |row: usize| -> Vec<f64> {
-            let e: Vec<f64> = (0..classes).map(|class| logit(row, class)).map(|z| if z.is_nan() { 1.0 } else { z.exp() }).collect();
+            let e: Vec<f64> = (0..classes)
+                .map(|class| logit(row, class))
+                .map(|z| if z.is_nan() { 1.0 } else { z.exp() })
+                .collect();
             e.iter().map(|v| v / e.iter().sum::<f64>()).collect()
         };
         (0..self.columns[0].len()).flat_map(row).collect()
@@ -63,7 +77,13 @@ impl Accounts {
     fn fit(&self, family: Family, classes: usize, settings: &Settings) -> Box<dyn Student> {
         let columns: Vec<&[f32]> = self.columns.iter().map(Vec::as_slice).collect();
         let weights = vec![1.0; columns[0].len()];
-        let sample = Sample { columns: &columns, kinds: &self.kinds, soft: &self.soft(classes), weights: &weights, classes };
+        let sample = Sample {
+            columns: &columns,
+            kinds: &self.kinds,
+            soft: &self.soft(classes),
+            weights: &weights,
+            classes,
+        };
         fit_one(family, &sample, 1, settings).expect("a fit")
     }
 
@@ -96,13 +116,15 @@ fn predict(student: &dyn Student, accounts: &Accounts) -> Vec<f64> {
 fn in_onnx_runtime(model: &[u8], accounts: &Accounts) -> Vec<f64> {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("student-{}-{call}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("student-{}-{call}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let (model_file, columns_file) = (folder.join("model.onnx"), folder.join("columns.json"));
     std::fs::write(&model_file, model).expect("written");
     std::fs::write(&columns_file, accounts.raw().to_string()).expect("written");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/onnx_scores.py");
-    let output = Command::new(python()).arg(script).arg(model_file).arg(columns_file).output().expect("python runs");
+    let output =
+        Command::new(python()).arg(script).arg(model_file).arg(columns_file).output().expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rows: Vec<Vec<f64>> = serde_json::from_slice(&output.stdout).expect("JSON");
     rows.concat()
@@ -129,7 +151,11 @@ fn every_family_says_the_same_in_onnx_runtime() {
             for rows in [&accounts, &others] {
                 let (ours, theirs) = (predict(student.as_ref(), rows), in_onnx_runtime(&model, rows));
                 let off = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(ours.len() == theirs.len() && off < 1e-6, "{} of {classes} classes: {off:e}", family.name());
+                assert!(
+                    ours.len() == theirs.len() && off < 1e-6,
+                    "{} of {classes} classes: {off:e}",
+                    family.name()
+                );
             }
         }
     }
@@ -143,7 +169,11 @@ fn a_constant_student_exports_too() {
     for family in Family::ALL {
         let student = flat.fit(family, 2, &Settings::default());
         let theirs = in_onnx_runtime(&to_onnx(student.as_ref(), &flat.inputs()).expect("an export"), &flat);
-        let off = predict(student.as_ref(), &flat).iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let off = predict(student.as_ref(), &flat)
+            .iter()
+            .zip(&theirs)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
         assert!(off < 1e-6, "{}: {off:e}", family.name());
     }
 }
@@ -170,6 +200,9 @@ fn a_student_that_was_read_back_exports_the_same_bytes() {
     for family in Family::ALL {
         let student = accounts.fit(family, 3, &Settings::default());
         let back = from_json(&to_json(student.as_ref()).expect("JSON")).expect("the same student");
-        assert_eq!(to_onnx(student.as_ref(), &accounts.inputs()).ok(), to_onnx(back.as_ref(), &accounts.inputs()).ok());
+        assert_eq!(
+            to_onnx(student.as_ref(), &accounts.inputs()).ok(),
+            to_onnx(back.as_ref(), &accounts.inputs()).ok()
+        );
     }
 }

@@ -1,17 +1,19 @@
-//! Small worlds of teachers, histories and a target, for the tests of relevance: those of the committed reference, and made ones.
+//! Small worlds of teachers, histories and a target, for the tests of relevance: those of the committed
+//! reference, and made ones.
 
-use coldstart::relevance::base_rate::{ShareShift, shift};
-use coldstart::relevance::calculator::{Calculator, Member};
-use coldstart::relevance::distance::Distances;
-use coldstart::relevance::fuse::{Fused, Fuser};
-use coldstart::relevance::levels::CategorySketch;
-use coldstart::relevance::profiles::{FeatureProfile, Profiles, Summary};
-use coldstart::relevance::sketch::NumberSketch;
-use coldstart::relevance::support::{Column, Support};
-use coldstart::relevance::world::{History, Known, Teacher, World, pseudo_rows};
+use coldstart::relevance::fusion::base_rate::{ShareShift, shift};
+use coldstart::relevance::fusion::fuse::{Fused, Fuser};
+use coldstart::relevance::profile::categories::CategorySketch;
+use coldstart::relevance::profile::distance::Distances;
+use coldstart::relevance::profile::numbers::NumberSketch;
+use coldstart::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
+use coldstart::relevance::profile::support::{Column, Support};
+use coldstart::relevance::training::calculator::{Calculator, Member};
+use coldstart::relevance::transfer::sources::{History, Known, Teacher, World, pseudo_rows};
 use serde_json::Value;
 
-/// A scenario: columns of numbers (NaN for null), one of text, labels, every teacher's raw scores `[K]` of `[n, C]`.
+/// A scenario: columns of numbers (NaN for null), one of text, labels, every teacher's raw scores `[K]` of
+/// `[n, C]`.
 #[derive(Clone)]
 pub struct Scenario {
     pub numbers: Vec<Vec<f64>>,
@@ -55,8 +57,9 @@ impl Case {
         let calculator = Calculator::train(&world, profiles.clone(), members, classes).expect("a calculator");
         let blend = calculator.blend(&distances).expect("a blend");
         let target = &self.scenarios[k];
-        let rows: Vec<Vec<f64>> =
-            (0..target.labels.len()).map(|i| target.scores.iter().flat_map(|s| &s[i * c..(i + 1) * c]).copied().collect()).collect();
+        let rows: Vec<Vec<f64>> = (0..target.labels.len())
+            .map(|i| target.scores.iter().flat_map(|s| &s[i * c..(i + 1) * c]).copied().collect())
+            .collect();
         let (mut means, mut scratch) = (blend.means(), Vec::new());
         rows.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
         let fuser = Fuser::new(blend, &means);
@@ -75,7 +78,8 @@ impl Case {
         let summaries: Vec<Vec<Summary>> = self.scenarios.iter().map(Scenario::summaries).collect();
         let feature = |j: usize| {
             let histories: Vec<&Summary> = sources.iter().map(|q| &summaries[*q][j]).collect();
-            FeatureProfile::new(&format!("f{j}"), &histories, with_target.then(|| &summaries[k][j])).expect("one kind")
+            FeatureProfile::new(&format!("f{j}"), &histories, with_target.then(|| &summaries[k][j]))
+                .expect("one kind")
         };
         let features = (0..summaries[k].len()).map(feature).collect();
         Profiles { teachers: k, sources, features }
@@ -84,9 +88,15 @@ impl Case {
     pub fn teacher(&self, q: usize, support: &[f64]) -> Teacher {
         let s = &self.scenarios[q];
         let k = self.teachers();
-        let support = pseudo_rows(s.labels.len()).iter().flat_map(|r| &support[r * k..(r + 1) * k]).copied().collect();
-        let history = History { labels: s.labels.clone(), held_out: s.held.clone(), scores: s.scores.clone(), support };
-        Teacher { name: format!("t{q}"), rows: self.rows[q], history: s.known.then_some(Known::Rows(history)) }
+        let support =
+            pseudo_rows(s.labels.len()).iter().flat_map(|r| &support[r * k..(r + 1) * k]).copied().collect();
+        let history =
+            History { labels: s.labels.clone(), held_out: s.held.clone(), scores: s.scores.clone(), support };
+        Teacher {
+            name: format!("t{q}"),
+            rows: self.rows[q],
+            history: s.known.then_some(Known::Rows(history)),
+        }
     }
 
     /// The teachers in another order.
@@ -114,11 +124,16 @@ impl Scenario {
     }
 
     pub fn support(&self, profiles: &Profiles) -> Vec<f64> {
-        let codes: Vec<u32> = self.text.iter().zip(0u32..).map(|(v, i)| if v.is_some() { i } else { u32::MAX }).collect();
+        let codes: Vec<u32> =
+            self.text.iter().zip(0u32..).map(|(v, i)| if v.is_some() { i } else { u32::MAX }).collect();
         let levels = self.text.iter().map(|v| v.as_deref().unwrap_or(""));
         let bin_of = profiles.features.last().map(|f| f.bins.of_levels(levels)).unwrap_or_default();
-        let columns: Vec<Column> =
-            self.numbers.iter().map(|v| Column::Number(v)).chain([Column::Category { codes: &codes, bin_of: &bin_of }]).collect();
+        let columns: Vec<Column> = self
+            .numbers
+            .iter()
+            .map(|v| Column::Number(v))
+            .chain([Column::Category { codes: &codes, bin_of: &bin_of }])
+            .collect();
         Support::new(profiles).rows(&columns, self.labels.len())
     }
 }
@@ -147,10 +162,15 @@ pub fn cases() -> Vec<(String, Case, Value)> {
     let text = include_str!("../../fixtures/relevance/cases.json");
     let all: Value = serde_json::from_str(text).expect("JSON");
     let case = |v: &Value| {
-        let scenarios: Vec<Scenario> = v["scenarios"].as_array().expect("scenarios").iter().map(scenario).collect();
+        let scenarios: Vec<Scenario> =
+            v["scenarios"].as_array().expect("scenarios").iter().map(scenario).collect();
         let classes = scenarios[0].scores[0].len() / scenarios[0].labels.len();
         let rows = numbers(&v["rows"]).iter().map(|r| *r as u64).collect();
-        (v["name"].as_str().unwrap_or_default().to_owned(), Case { classes, rows, scenarios }, v["expected"].clone())
+        (
+            v["name"].as_str().unwrap_or_default().to_owned(),
+            Case { classes, rows, scenarios },
+            v["expected"].clone(),
+        )
     };
     all.as_array().expect("cases").iter().map(case).collect()
 }
@@ -185,7 +205,8 @@ impl Dice {
     }
 }
 
-/// `teachers` scenarios around different centres, each with its own slope of one feature, and a target that repeats the features and the law of scenario `like`.
+/// `teachers` scenarios around different centres, each with its own slope of one feature, and a target that
+/// repeats the features and the law of scenario `like`.
 pub fn made_world(seed: u64, teachers: usize, n: usize, like: usize) -> Case {
     related_world(seed, teachers, n, like, 0.8)
 }
@@ -200,9 +221,14 @@ pub fn related_world(seed: u64, teachers: usize, n: usize, like: usize, variety:
         let own = if s == teachers { like } else { s };
         let a: Vec<f64> = (0..n).map(|_| centre[own] + dice.bell()).collect();
         let b: Vec<f64> = (0..n).map(|_| dice.bell()).collect();
-        let labels = (0..n).map(|i| u16::from(dice.roll() < 1.0 / (1.0 + (-logit(own, a[i], b[i])).exp()))).collect();
+        let labels =
+            (0..n).map(|i| u16::from(dice.roll() < 1.0 / (1.0 + (-logit(own, a[i], b[i])).exp()))).collect();
         let score = |k: usize| {
-            (0..n).flat_map(|i| [1.0 / (1.0 + logit(k, a[i], b[i]).exp()), 1.0 / (1.0 + (-logit(k, a[i], b[i])).exp())]).collect()
+            (0..n)
+                .flat_map(|i| {
+                    [1.0 / (1.0 + logit(k, a[i], b[i]).exp()), 1.0 / (1.0 + (-logit(k, a[i], b[i])).exp())]
+                })
+                .collect()
         };
         let scores = (0..teachers).map(score).collect();
         Scenario {

@@ -1,4 +1,5 @@
-//! Another store with failpoints before and after each of its steps. Only tests have it: it is no part of the released program.
+//! Another store with failpoints before and after each of its steps. Only tests have it: it is no part of the
+//! released program.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -17,7 +18,8 @@ pub enum When {
     After,
 }
 
-/// A failpoint: the place in a run, named by the step and the path that the step is about (of two, the one that it makes).
+/// A failpoint: the place in a run, named by the step and the path that the step is about (of two, the one
+/// that it makes).
 #[derive(Debug, Clone, Copy)]
 pub struct Point<'a> {
     /// Steps before this one.

@@ -1,10 +1,13 @@
 //! Durable effects: whatever a run changes on disk, it changes through a [`Store`].
 //!
-//! [`Real`] is the file system. The tests have two more, held to the same contract: one in memory that can lose what was not
-//! synced, and one that lets any other fail at a chosen step, before or after the step took effect.
+//! [`Real`] is the file system. The tests have two more, held to the same contract: one in memory that can
+//! lose what was not synced, and one that lets any other fail at a chosen step, before or after the step took
+//! effect.
 
+pub mod digest;
 #[cfg(test)]
 pub mod faulty;
+pub mod files;
 #[cfg(test)]
 pub mod ram;
 #[cfg(test)]
@@ -16,8 +19,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// A file system, as far as a run needs one. What a step has done is visible at once and durable after [`Store::sync`]: a file's
-/// content when the file was synced, its name when the directory was.
+/// A file system, as far as a run needs one. What a step has done is visible at once and durable after
+/// [`Store::sync`]: a file's content when the file was synced, its name when the directory was.
 pub trait Store: Sync {
     /// Creates one directory; `AlreadyExists` where something is, `NotFound` without the one above it.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
@@ -25,7 +28,8 @@ pub trait Store: Sync {
     /// An empty file in the place of what the name held.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>>;
 
-    /// A second name for a file, or a copy where the file system has no hard links; `AlreadyExists` where something is.
+    /// A second name for a file, or a copy where the file system has no hard links; `AlreadyExists` where
+    /// something is.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Moves a file, over another one if there is one. Atomic.
@@ -67,8 +71,14 @@ impl Store for Real {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::hard_link(from, to) {
-            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks) => {
-                // Opened as a new file: a link that was made after all shares its content with `from` and must not be emptied.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks
+                ) =>
+            {
+                // Opened as a new file: a link that was made after all shares its content with `from` and
+                // must not be emptied.
                 io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(|_| ())
             }
             linked => linked,
@@ -105,7 +115,8 @@ impl Store for Real {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
-        let name = |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), entry.path().is_dir());
+        let name =
+            |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), entry.path().is_dir());
         let mut names = fs::read_dir(path)?.map(|entry| entry.map(name)).collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)

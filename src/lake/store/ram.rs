@@ -5,7 +5,7 @@ use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Store;
+use crate::lake::store::Store;
 
 /// Clones are the same file system.
 #[derive(Clone)]
@@ -50,8 +50,8 @@ impl Ram {
         self.disk().pending.len()
     }
 
-    /// The power is lost. Of the changes that were not synced the first `kept` had reached the disk all the same; a file that was
-    /// not synced keeps half of what was added to it.
+    /// The power is lost. Of the changes that were not synced the first `kept` had reached the disk all the
+    /// same; a file that was not synced keeps half of what was added to it.
     pub fn crash(&self, kept: usize) {
         let disk = &mut *self.disk();
         let pending = std::mem::take(&mut disk.pending);
@@ -94,7 +94,10 @@ impl Disk {
 
     fn find(&self, path: &Path) -> io::Result<usize> {
         path.components().filter(|c| *c != Component::RootDir).try_fold(0, |node, name| {
-            self.folder(node)?.get(&*name.as_os_str().to_string_lossy()).copied().ok_or_else(|| ErrorKind::NotFound.into())
+            self.folder(node)?
+                .get(&*name.as_os_str().to_string_lossy())
+                .copied()
+                .ok_or_else(|| ErrorKind::NotFound.into())
         })
     }
 
@@ -129,8 +132,8 @@ impl Disk {
         }
     }
 
-    /// A directory's pending changes become durable, and of other directories only what they cannot do without: the other half
-    /// of a move, and what happened to the same names before it.
+    /// A directory's pending changes become durable, and of other directories only what they cannot do
+    /// without: the other half of a move, and what happened to the same names before it.
     fn sync_folder(&mut self, folder: usize) {
         let mut names: BTreeSet<(usize, String)> = BTreeSet::new();
         let (mut settled, mut left) = (Vec::new(), Vec::new());
@@ -257,7 +260,10 @@ impl Store for Ram {
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let disk = self.disk();
         let entries = disk.folder(disk.find(path)?)?;
-        Ok(entries.iter().map(|(name, node)| (name.clone(), matches!(disk.nodes[*node], Node::Folder { .. }))).collect())
+        Ok(entries
+            .iter()
+            .map(|(name, node)| (name.clone(), matches!(disk.nodes[*node], Node::Folder { .. })))
+            .collect())
     }
 
     fn exists(&self, path: &Path) -> bool {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::faulty::{Faulty, Point, When};
-use super::ram::Ram;
-use super::{Real, Store};
+use crate::lake::store::faulty::{Faulty, Point, When};
+use crate::lake::store::ram::Ram;
+use crate::lake::store::{Real, Store};
 
 fn write(store: &dyn Store, path: &Path, text: &str) {
     store.create(path).and_then(|mut file| file.write_all(text.as_bytes())).expect("a file");
@@ -52,7 +52,10 @@ fn contract(store: &dyn Store, root: &Path) {
     write(store, &at("b/y"), "other");
     assert_eq!(refused(store.rename_new(&at("a"), &at("b"))), Some(ErrorKind::AlreadyExists));
     store.exchange(&at("a"), &at("b")).expect("exchanged");
-    assert_eq!((text(store, &at("a/y")), text(store, &at("b/y"))), ("other".to_string(), "third".to_string()));
+    assert_eq!(
+        (text(store, &at("a/y")), text(store, &at("b/y"))),
+        ("other".to_string(), "third".to_string())
+    );
     assert_eq!(refused(store.exchange(&at("a"), &at("c"))), Some(ErrorKind::NotFound));
     store.rename_new(&at("a"), &at("c")).expect("moved");
     assert_eq!((store.exists(&at("a")), text(store, &at("c/y"))), (false, "other".to_string()));
@@ -74,7 +77,8 @@ struct Temporary(PathBuf);
 impl Temporary {
     fn new() -> Temporary {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("coldstart-store-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("coldstart-store-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).expect("a directory for the test");
         Temporary(path)
@@ -110,10 +114,16 @@ fn a_crash_takes_what_was_not_synced() {
     nothing.crash(0);
     assert_eq!(nothing.files(), [("/x".to_string(), b"durable".to_vec())].into());
     half.crash(2);
-    assert_eq!(half.files(), [("/torn".to_string(), b"123".to_vec()), ("/x".to_string(), b"durable".to_vec())].into());
+    assert_eq!(
+        half.files(),
+        [("/torn".to_string(), b"123".to_vec()), ("/x".to_string(), b"durable".to_vec())].into()
+    );
     assert!(half.exists(Path::new("/lost")));
     all.crash(3);
-    assert_eq!(all.files(), [("/torn".to_string(), b"123".to_vec()), ("/y".to_string(), b"durable".to_vec())].into());
+    assert_eq!(
+        all.files(),
+        [("/torn".to_string(), b"123".to_vec()), ("/y".to_string(), b"durable".to_vec())].into()
+    );
 }
 
 #[test]
@@ -123,7 +133,9 @@ fn a_move_between_directories_is_durable_as_a_whole() {
         ["/a", "/b"].iter().for_each(|f| ram.create_dir(Path::new(f)).expect("a directory"));
         ram.sync(Path::new("/")).expect("durable");
         write(&ram, Path::new("/a/x"), "");
-        ram.rename(Path::new("/a/x"), Path::new("/b/x")).and_then(|()| ram.sync(Path::new(synced))).expect("moved");
+        ram.rename(Path::new("/a/x"), Path::new("/b/x"))
+            .and_then(|()| ram.sync(Path::new(synced)))
+            .expect("moved");
         ram.crash(0);
         assert_eq!(ram.files().into_keys().collect::<Vec<_>>(), ["/b/x"], "after a sync of {synced}");
     }
@@ -132,7 +144,8 @@ fn a_move_between_directories_is_durable_as_a_whole() {
 #[test]
 fn a_fault_comes_before_a_step_half_way_or_as_a_lost_answer() {
     let failing = |when: When| {
-        let plan = move |p: &Point| (p.step == "write" && p.when == when).then(|| io::Error::from_raw_os_error(28));
+        let plan =
+            move |p: &Point| (p.step == "write" && p.when == when).then(|| io::Error::from_raw_os_error(28));
         Faulty::new(Ram::default(), Arc::new(plan))
     };
     for (when, left) in [(When::Before, ""), (When::Half, "123"), (When::After, "123456")] {

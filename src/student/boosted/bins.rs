@@ -1,12 +1,13 @@
 //! Columns as bytes: bin 0 is null, the others are intervals of a number or levels of a category.
 
-use crate::student::sample::level;
-use crate::student::{Kind, Sample};
 use rayon::prelude::*;
+
+use crate::student::sample::{Kind, Sample, level};
 
 /// Bins of a column, with the one for null.
 pub const BINS: usize = 256;
-/// Features whose histograms are filled together: they fill half of the smallest first-level cache, and one load reads a row's bins of all.
+/// Features whose histograms are filled together: they fill half of the smallest first-level cache, and one
+/// load reads a row's bins of all.
 pub const LANES: usize = 4;
 /// Cuts are chosen from at most this many rows, evenly spread over all.
 const CUT_ROWS: usize = 50_000;
@@ -14,9 +15,11 @@ const CUT_ROWS: usize = 50_000;
 /// What the bins of one column mean.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cuts {
-    /// Ascending thresholds t: bin b >= 1 holds t[b - 2] < x <= t[b - 1]; each t is a float32, so that x <= t is exact.
+    /// Ascending thresholds t: bin b >= 1 holds t[b - 2] < x <= t[b - 1]; each t is a float32, so that x <= t
+    /// is exact.
     Number(Vec<f32>),
-    /// The bin of each level; 0 for a level that no row has. Where levels outnumber bins, the rarest share the last bin.
+    /// The bin of each level; 0 for a level that no row has. Where levels outnumber bins, the rarest share
+    /// the last bin.
     Category(Vec<u8>),
 }
 
@@ -45,18 +48,24 @@ pub struct Binned {
     pub cuts: Vec<Cuts>,
     /// The bins of each feature, `[feature][row]`: what parts the rows of a split.
     pub by_column: Vec<Vec<u8>>,
-    /// The same `[row][feature]`, rows of [`stride`](Binned::stride) bytes, 0 past the last feature: what histograms read. Scattered rows of a small
-    /// leaf then cost one line of cache each, not one for every few features.
+    /// The same `[row][feature]`, rows of [`stride`](Binned::stride) bytes, 0 past the last feature: what
+    /// histograms read. Scattered rows of a small leaf then cost one line of cache each, not one for every
+    /// few features.
     pub by_row: Vec<u8>,
 }
 
 impl Binned {
     /// Bins every column of `sample` in which two rows differ.
     pub fn new(sample: &Sample) -> Self {
-        let found: Vec<Option<Cuts>> = (0..sample.columns.len()).into_par_iter().map(|j| cuts(sample, j)).collect();
-        let (columns, cuts): (Vec<_>, Vec<_>) = found.into_iter().enumerate().filter_map(|(j, c)| Some((j, c?))).unzip();
-        let by_column: Vec<Vec<u8>> =
-            columns.par_iter().zip(&cuts).map(|(&j, cuts)| sample.columns[j].iter().map(|x| cuts.bin(*x)).collect()).collect();
+        let found: Vec<Option<Cuts>> =
+            (0..sample.columns.len()).into_par_iter().map(|j| cuts(sample, j)).collect();
+        let (columns, cuts): (Vec<_>, Vec<_>) =
+            found.into_iter().enumerate().filter_map(|(j, c)| Some((j, c?))).unzip();
+        let by_column: Vec<Vec<u8>> = columns
+            .par_iter()
+            .zip(&cuts)
+            .map(|(&j, cuts)| sample.columns[j].iter().map(|x| cuts.bin(*x)).collect())
+            .collect();
         let by_row = rows(&by_column, sample.rows());
         Binned { columns, cuts, by_column, by_row }
     }
@@ -97,11 +106,13 @@ fn cuts(sample: &Sample, j: usize) -> Option<Cuts> {
     column.iter().any(|x| cuts.bin(*x) != first).then_some(cuts)
 }
 
-/// At most BINS - 2 thresholds that part the values into bins of about equal mass; a value that fills a bin alone gets its own.
+/// At most BINS - 2 thresholds that part the values into bins of about equal mass; a value that fills a bin
+/// alone gets its own.
 fn thresholds(column: &[f32]) -> Vec<f32> {
     let n = column.len();
     let m = n.min(CUT_ROWS);
-    let mut values: Vec<f32> = (0..m).map(|i| column[(2 * i + 1) * n / (2 * m)]).filter(|v| !v.is_nan()).collect();
+    let mut values: Vec<f32> =
+        (0..m).map(|i| column[(2 * i + 1) * n / (2 * m)]).filter(|v| !v.is_nan()).collect();
     values.sort_unstable_by(f32::total_cmp);
     let distinct: Vec<&[f32]> = values.chunk_by(|a, b| a == b).collect();
     let few = distinct.len() < BINS;
@@ -144,7 +155,12 @@ fn level_bins(column: &[f32], weights: &[f64], levels: usize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn sample<'a>(columns: &'a [&'a [f32]], kinds: &'a [Kind], soft: &'a [f64], weights: &'a [f64]) -> Sample<'a> {
+    fn sample<'a>(
+        columns: &'a [&'a [f32]],
+        kinds: &'a [Kind],
+        soft: &'a [f64],
+        weights: &'a [f64],
+    ) -> Sample<'a> {
         Sample { columns, kinds, soft, weights, classes: 2 }
     }
 
@@ -180,11 +196,14 @@ mod tests {
         let weights = vec![1.0; 1000];
         let soft = vec![0.5; 2000];
         let columns: [&[f32]; 2] = [&constant, &x];
-        let binned = Binned::new(&sample(&columns, &[Kind::Number, Kind::Category { levels: 400 }], &soft, &weights));
+        let binned =
+            Binned::new(&sample(&columns, &[Kind::Number, Kind::Category { levels: 400 }], &soft, &weights));
         assert_eq!(binned.columns, [1]);
         assert_eq!(binned.cuts[0].bins(), BINS);
         assert_eq!(binned.by_column[0][999], 1);
         assert_eq!(binned.by_column[0][699], 255);
-        assert!(binned.by_row.chunks(LANES).zip(&binned.by_column[0]).all(|(row, bin)| row == [*bin, 0, 0, 0]));
+        assert!(
+            binned.by_row.chunks(LANES).zip(&binned.by_column[0]).all(|(row, bin)| row == [*bin, 0, 0, 0])
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! One tree, grown leaf by leaf: always the leaf whose split gains most.
 
-use super::bins::{BINS, Binned};
-use super::histogram::{Found, Histogram, Limits, Search, Sum, empty};
 use rayon::prelude::*;
 
-/// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in `teacher::trees::ensemble`.
+use crate::student::boosted::bins::{BINS, Binned};
+use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum, empty};
+
+/// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in
+/// `teacher::trees::ensemble`.
 pub struct Branch {
     pub found: Found,
     pub left: i32,
@@ -43,7 +45,8 @@ impl<'a> Grower<'a> {
         Grower { binned, categories, max_leaves, rows: Vec::new(), packed: Vec::new(), spare: Vec::new() }
     }
 
-    /// Grows a tree on all rows, `packed[row]` their gradients, and adds `rate` times each row's leaf to `raw`.
+    /// Grows a tree on all rows, `packed[row]` their gradients, and adds `rate` times each row's leaf to
+    /// `raw`.
     pub fn grow(&mut self, packed: &[Sum], limits: &Limits, rate: f64, raw: &mut [f64]) -> Grown {
         self.rows.clear();
         self.rows.extend(0..packed.len() as u32);
@@ -73,18 +76,36 @@ impl<'a> Grower<'a> {
     }
 
     /// Makes `leaf` its own left child and returns the right one.
-    fn split(&mut self, leaf: &mut Leaf, found: &Found, node: usize, packed: &[Sum], limits: &Limits) -> Leaf {
+    fn split(
+        &mut self,
+        leaf: &mut Leaf,
+        found: &Found,
+        node: usize,
+        packed: &[Sum],
+        limits: &Limits,
+    ) -> Leaf {
         let middle = leaf.start + part(&mut self.rows[leaf.start..leaf.end], self.binned, found);
         let right_sum = leaf.sum - found.left_sum;
         let left_is_small = middle - leaf.start <= leaf.end - middle;
-        let (small, totals) =
-            if left_is_small { (leaf.start..middle, (found.left_sum, right_sum)) } else { (middle..leaf.end, (right_sum, found.left_sum)) };
+        let (small, totals) = if left_is_small {
+            (leaf.start..middle, (found.left_sum, right_sum))
+        } else {
+            (middle..leaf.end, (right_sum, found.left_sum))
+        };
         let rows = &self.rows[small];
         self.packed.clear();
         self.packed.extend(rows.iter().map(|&row| packed[row as usize]));
         let mut histogram = self.spare.pop().unwrap_or_else(|| empty(self.binned));
-        let (a, b) = self.search(limits).children((rows, &self.packed), &mut histogram, &mut leaf.histogram, totals);
-        let mut right = Leaf { start: middle, end: leaf.end, sum: right_sum, best: b, histogram, parent: Some((node, false)) };
+        let (a, b) =
+            self.search(limits).children((rows, &self.packed), &mut histogram, &mut leaf.histogram, totals);
+        let mut right = Leaf {
+            start: middle,
+            end: leaf.end,
+            sum: right_sum,
+            best: b,
+            histogram,
+            parent: Some((node, false)),
+        };
         (leaf.end, leaf.sum, leaf.best, leaf.parent) = (middle, found.left_sum, a, Some((node, true)));
         if left_is_small {
             std::mem::swap(&mut leaf.histogram, &mut right.histogram);
@@ -142,7 +163,8 @@ fn part(rows: &mut [u32], binned: &Binned, found: &Found) -> usize {
     middle
 }
 
-/// The rows that go left and those that go right. Each is written to both sides and counts on one: which one cannot be foreseen, and a branch would guess.
+/// The rows that go left and those that go right. Each is written to both sides and counts on one: which one
+/// cannot be foreseen, and a branch would guess.
 fn halves(rows: &[u32], bins: &[u8], left: &[bool; BINS]) -> (Vec<u32>, Vec<u32>) {
     let (mut to_left, mut to_right, mut gone) = (vec![0; rows.len()], vec![0; rows.len()], 0);
     for (at, &row) in rows.iter().enumerate() {

@@ -1,10 +1,12 @@
 //! Sums of gradients by bin, and the best split that they show.
 //!
-//! A row's gradient and hessian are rounded to integers and packed into one i64, so that a histogram costs one addition for each
-//! row and feature, and sums are exact: order, thread count and subtraction cannot change them.
+//! A row's gradient and hessian are rounded to integers and packed into one i64, so that a histogram costs
+//! one addition for each row and feature, and sums are exact: order, thread count and subtraction cannot
+//! change them.
 
-use super::bins::{BINS, Binned, LANES};
 use rayon::prelude::*;
+
+use crate::student::boosted::bins::{BINS, Binned, LANES};
 
 /// Bits of the hessian's sum; the gradient's has the others.
 const H_BITS: u32 = 30;
@@ -42,7 +44,8 @@ impl std::iter::Sum for Sum {
 }
 
 impl Scale {
-    /// The finest scale at which no sum over `rows` rows overflows, whose sum of |g| and sum of h (not negative) these are:
+    /// The finest scale at which no sum over `rows` rows overflows, whose sum of |g| and sum of h (not
+    /// negative) these are:
     /// |sum g| < 2^33, sum h < 2^30.
     pub fn new(g: f64, h: f64, rows: usize) -> Scale {
         let step = |mass: f64, bits: i32| {
@@ -125,11 +128,17 @@ impl Search<'_> {
     /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
     pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
         fill(out, self.binned, rows);
-        best(out.par_chunks(LANES * BINS).enumerate().map(|(g, chunk)| self.best_of_group(g, chunk, total)).collect())
+        best(
+            out.par_chunks(LANES * BINS)
+                .enumerate()
+                .map(|(g, chunk)| self.best_of_group(g, chunk, total))
+                .collect(),
+        )
     }
 
-    /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills `small` with the child's, leaves
-    /// the other child's in `large`, and finds the best split of both (smaller first), whose sums are `totals`.
+    /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills
+    /// `small` with the child's, leaves the other child's in `large`, and finds the best split of both
+    /// (smaller first), whose sums are `totals`.
     pub fn children(
         &self,
         rows: (&[u32], &[Sum]),
@@ -160,11 +169,13 @@ impl Search<'_> {
 
 /// On fewer rows than this for each, threads wait for each other longer than they work.
 const LEAST_ROWS: usize = 1 << 12;
-/// Rows that every group of features sees before the next rows come: their bins stay in the second-level cache. No power of two: the groups'
-/// bins would fall on the same lines of the first level and drive each other out.
+/// Rows that every group of features sees before the next rows come: their bins stay in the second-level
+/// cache. No power of two: the groups' bins would fall on the same lines of the first level and drive each
+/// other out.
 const BLOCK: usize = 2000;
 
-/// The histogram of `rows` and their packed gradients. Sums are exact, so that it does not matter how threads share the rows.
+/// The histogram of `rows` and their packed gradients. Sums are exact, so that it does not matter how threads
+/// share the rows.
 fn fill(out: &mut [Sum], binned: &Binned, (rows, sums): (&[u32], &[Sum])) {
     let piece = rows.len().div_ceil(rayon::current_num_threads()).max(LEAST_ROWS);
     out.fill(Sum::default());
@@ -207,9 +218,15 @@ fn best(found: Vec<Option<Found>>) -> Option<Found> {
     found.into_iter().flatten().reduce(|a, b| if b.gain > a.gain { b } else { a })
 }
 
-/// The best cut of one feature: of the bins in their order, or of levels in the order of their own best value (which holds
-/// the best of all two-way partitions: Fisher 1958), with null on either side.
-fn best_of_feature(feature: usize, sums: &[Sum], category: bool, total: Sum, limits: &Limits) -> Option<Found> {
+/// The best cut of one feature: of the bins in their order, or of levels in the order of their own best value
+/// (which holds the best of all two-way partitions: Fisher 1958), with null on either side.
+fn best_of_feature(
+    feature: usize,
+    sums: &[Sum],
+    category: bool,
+    total: Sum,
+    limits: &Limits,
+) -> Option<Found> {
     let null = sums[0];
     let mut order: [u8; BINS] = std::array::from_fn(|i| i as u8);
     let order = &mut order[1..sums.len()];
@@ -244,7 +261,8 @@ fn best_of_feature(feature: usize, sums: &[Sum], category: bool, total: Sum, lim
     Some(Found { feature, gain, left, left_sum })
 }
 
-/// The gain and the place of the first best of the cuts that leave `lefts[at] + with` on the left; none without enough gain.
+/// The gain and the place of the first best of the cuts that leave `lefts[at] + with` on the left; none
+/// without enough gain.
 fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f64, usize)> {
     let (ridge, least) = (limits.ridge, limits.min_hessian);
     let (g, h) = limits.scale.unpack(total);
@@ -271,7 +289,9 @@ fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f6
 fn by_value<'a>(order: &'a mut [u8], sums: &[Sum], limits: &Limits) -> &'a [u8] {
     let occupied = partition(order, |bin| sums[bin as usize] != Sum::default());
     let order = &mut order[..occupied];
-    order.sort_by(|&a, &b| limits.value(sums[a as usize]).total_cmp(&limits.value(sums[b as usize])).then(a.cmp(&b)));
+    order.sort_by(|&a, &b| {
+        limits.value(sums[a as usize]).total_cmp(&limits.value(sums[b as usize])).then(a.cmp(&b))
+    });
     order
 }
 

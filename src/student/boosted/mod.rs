@@ -1,13 +1,17 @@
-//! Gradient-boosted histogram trees on the soft cross-entropy, by second-order steps (Friedman 2001; Chen & Guestrin 2016).
+//! Gradient-boosted histogram trees on the soft cross-entropy, by second-order steps (Friedman 2001; Chen &
+//! Guestrin 2016).
 //!
-//! In: a checked sample. Out: a tree ensemble as teachers have it. Two classes need one tree a round, more need one a class.
-//! Columns become at most 256 bins, null with a bin of its own whose side every split learns; levels of a category are ordered by their own
-//! best value in each split. Trees grow leaf by leaf on exact integer sums of rounded gradients (see `histogram`). No rows are kept back to
-//! stop early: soft labels carry no noise. Over 45 targets of real accounts the mean KL of unseen rows still fell from 100 to 200 rounds (.0039,
-//! .0038), and where a tenth of the rows judged when to stop, all rows lost (.0004 for .0003 on fitted rows, .0020 for .0019 on others).
+//! In: a checked sample. Out: a tree ensemble as teachers have it. Two classes need one tree a round, more
+//! need one a class. Columns become at most 256 bins, null with a bin of its own whose side every split
+//! learns; levels of a category are ordered by their own best value in each split. Trees grow leaf by leaf on
+//! exact integer sums of rounded gradients (see `histogram`). No rows are kept back to stop early: soft
+//! labels carry no noise. Over 45 targets of real accounts the mean KL of unseen rows still fell from 100 to
+//! 200 rounds (.0039, .0038), and where a tenth of the rows judged when to stop, all rows lost (.0004 for
+//! .0003 on fitted rows, .0020 for .0019 on others).
 //!
 //! # Why not a crate
-//! Mean KL to the soft label of 6,000 real accounts with 8 columns, on the rows of the fit and on 1,200 others, CPU seconds of the fit:
+//! Mean KL to the soft label of 6,000 real accounts with 8 columns, on the rows of the fit and on 1,200
+//! others, CPU seconds of the fit:
 //!
 //! | | fitted rows | others | CPU s | |
 //! |---|---|---|---|---|
@@ -17,32 +21,37 @@
 //! | smartcore's XGRegressor | - | - | - | squared error, one thread: minutes on 100,000 rows |
 //! | these trees, 200 rounds | .00009 | .00076 | 0.1 | K classes, levels, exact sums, a start from another model |
 //!
-//! One output at a time is no softmax of several classes, and either would have to be read out into our tree form.
+//! One output at a time is no softmax of several classes, and either would have to be read out into our tree
+//! form.
 
 mod bins;
 mod grow;
 mod histogram;
 
-use super::logistic::Logistic;
-use super::trees::{TreeStudent, levels_left};
-use super::{Kind, Sample, sigmoid, softmax};
-use crate::error::Result;
-use crate::teacher::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
-use bins::{Binned, Cuts};
-use grow::{Grower, Grown};
-use histogram::{Limits, Scale, Sum};
 use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::models::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
+use crate::student::boosted::bins::{Binned, Cuts};
+use crate::student::boosted::grow::{Grower, Grown};
+use crate::student::boosted::histogram::{Limits, Scale, Sum};
+use crate::student::logistic::Logistic;
+use crate::student::numeric::{sigmoid, softmax};
+use crate::student::sample::{Kind, Sample};
+use crate::student::trees::{TreeStudent, levels_left};
 
 /// How the trees are grown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Rounds where trees start from a constant; each adds a tree, or one for each class where there are more than two.
+    /// Rounds where trees start from a constant; each adds a tree, or one for each class where there are more
+    /// than two.
     pub rounds: usize,
     /// Rounds where they start from the logistic student.
     pub rounds_on_start: usize,
-    /// From this many rows on they start from the logistic student: what is additive over many columns costs trees many rounds. On 20,000 accounts
-    /// x 50 it brings the mean KL from .0157 to .0109; on 45 targets of real accounts, 6,000 each, log-losses stay (.41514, .41511 with it). With fewer
-    /// rows trees get there alone, and predict without a second model.
+    /// From this many rows on they start from the logistic student: what is additive over many columns costs
+    /// trees many rounds. On 20,000 accounts x 50 it brings the mean KL from .0157 to .0109; on 45 targets of
+    /// real accounts, 6,000 each, log-losses stay (.41514, .41511 with it). With fewer rows trees get there
+    /// alone, and predict without a second model.
     pub start_rows: usize,
     pub learning_rate: f64,
     pub max_leaves: usize,
@@ -54,7 +63,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { rounds: 200, rounds_on_start: 100, start_rows: 2_000, learning_rate: 0.2, max_leaves: 31, ridge: 1.0, min_hessian: 1e-3 }
+        Settings {
+            rounds: 200,
+            rounds_on_start: 100,
+            start_rows: 2_000,
+            learning_rate: 0.2,
+            max_leaves: 31,
+            ridge: 1.0,
+            min_hessian: 1e-3,
+        }
     }
 }
 
@@ -63,13 +80,15 @@ pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Res
     sample.check()?;
     let binned = Binned::new(sample);
     let mut boosting = Boosting::new(sample, start.as_ref());
-    let categories = binned.columns.iter().map(|&j| matches!(sample.kinds[j], Kind::Category { .. })).collect();
+    let categories =
+        binned.columns.iter().map(|&j| matches!(sample.kinds[j], Kind::Category { .. })).collect();
     let mut grower = Grower::new(&binned, categories, settings.max_leaves);
     let mut trees: Vec<Tree> = Vec::new();
     for _ in 0..if start.is_some() { settings.rounds_on_start } else { settings.rounds } {
         let mut grew = false;
         for (output, (scale, packed)) in boosting.gradients().into_iter().enumerate() {
-            let limits = Limits { scale, ridge: settings.ridge, min_hessian: settings.min_hessian, min_gain: 1e-9 };
+            let limits =
+                Limits { scale, ridge: settings.ridge, min_hessian: settings.min_hessian, min_gain: 1e-9 };
             let grown = grower.grow(&packed, &limits, settings.learning_rate, &mut boosting.raw[output]);
             grew |= !grown.branches.is_empty();
             trees.push(tree(grown, &binned, output));
@@ -80,7 +99,15 @@ pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Res
     }
     let outputs = boosting.raw.len();
     let link = if outputs == 1 { Link::Sigmoid { slope: 1.0 } } else { Link::Softmax };
-    let ensemble = Ensemble { features: sample.columns.len(), outputs, trees, base: boosting.base, scale: 1.0, sum_in_f32: false, link };
+    let ensemble = Ensemble {
+        features: sample.columns.len(),
+        outputs,
+        trees,
+        base: boosting.base,
+        scale: 1.0,
+        sum_in_f32: false,
+        link,
+    };
     TreeStudent::new("boosted", sample.kinds.to_vec(), sample.classes, start, ensemble)
 }
 
@@ -103,14 +130,23 @@ impl<'a> Boosting<'a> {
             start.logits(sample.columns, &mut z);
             let raw = match classes {
                 2 => vec![z.chunks_exact(2).map(|z| z[1] - z[0]).collect()],
-                _ => (0..classes).map(|class| z.iter().skip(class).step_by(classes).copied().collect()).collect::<Vec<_>>(),
+                _ => (0..classes)
+                    .map(|class| z.iter().skip(class).step_by(classes).copied().collect())
+                    .collect::<Vec<_>>(),
             };
             return Boosting { sample, base: vec![0.0; raw.len()], raw };
         }
         let mass: f64 = sample.weights.iter().sum();
-        let share = |class| sample.weights.iter().enumerate().map(|(row, w)| w * sample.target(row, class)).sum::<f64>() / mass;
+        let share = |class| {
+            sample.weights.iter().enumerate().map(|(row, w)| w * sample.target(row, class)).sum::<f64>()
+                / mass
+        };
         let shares: Vec<f64> = (0..classes).map(share).collect();
-        let base: Vec<f64> = if let [a, b] = shares[..] { vec![(b / a).ln()] } else { shares.iter().map(|s| s.ln()).collect() };
+        let base: Vec<f64> = if let [a, b] = shares[..] {
+            vec![(b / a).ln()]
+        } else {
+            shares.iter().map(|s| s.ln()).collect()
+        };
         let raw = base.iter().map(|b| vec![*b; n]).collect();
         Boosting { sample, base, raw }
     }
@@ -175,8 +211,8 @@ fn tree(grown: Grown, binned: &Binned, output: usize) -> Tree {
     Tree { splits: grown.branches.iter().map(split).collect(), leaves: grown.values, width: 1, output }
 }
 
-/// The last bin on the left is a threshold (beyond the last one, every number goes left); levels are a set, and one that
-/// no row had goes with null.
+/// The last bin on the left is a threshold (beyond the last one, every number goes left); levels are a set,
+/// and one that no row had goes with null.
 fn rule(cuts: &Cuts, found: &histogram::Found) -> Rule {
     match cuts {
         Cuts::Number(thresholds) => {

@@ -1,10 +1,11 @@
 //! Builds an ONNX graph node by node; every method returns the name of what it made.
 
-use crate::teacher::onnx_proto::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto,
-    TypeProto, ValueInfoProto, attribute, element,
-};
 use prost::Message;
+
+use crate::models::onnx_proto::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute, element,
+};
 
 /// The operators of machine learning models.
 pub const ML: &str = "ai.onnx.ml";
@@ -51,7 +52,14 @@ impl Graph {
         self.any_node(ML, operator, inputs, attributes, None)
     }
 
-    fn any_node(&mut self, domain: &str, operator: &str, inputs: &[&str], attribute: Vec<AttributeProto>, name: Option<&str>) -> String {
+    fn any_node(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+        name: Option<&str>,
+    ) -> String {
         let output = name.map_or_else(|| self.fresh(), str::to_string);
         self.proto.node.push(NodeProto {
             input: inputs.iter().map(|i| i.to_string()).collect(),
@@ -118,12 +126,28 @@ impl Graph {
     /// The code of a text as float32, NaN where it is no level; "" is null, whatever the levels say.
     pub fn level_codes(&mut self, name: &str, levels: &[String]) -> String {
         let known = || levels.iter().enumerate().filter(|(_, text)| !text.is_empty());
-        let keys = std::iter::once(Vec::new()).chain(known().map(|(_, text)| text.clone().into_bytes())).collect();
+        let keys =
+            std::iter::once(Vec::new()).chain(known().map(|(_, text)| text.clone().into_bytes())).collect();
         let codes = std::iter::once(f32::NAN).chain(known().map(|(code, _)| code as f32)).collect();
         let attributes = vec![
-            AttributeProto { name: "keys_strings".into(), strings: keys, r#type: attribute::STRINGS, ..Default::default() },
-            AttributeProto { name: "values_floats".into(), floats: codes, r#type: attribute::FLOATS, ..Default::default() },
-            AttributeProto { name: "default_float".into(), f: f32::NAN, r#type: attribute::FLOAT, ..Default::default() },
+            AttributeProto {
+                name: "keys_strings".into(),
+                strings: keys,
+                r#type: attribute::STRINGS,
+                ..Default::default()
+            },
+            AttributeProto {
+                name: "values_floats".into(),
+                floats: codes,
+                r#type: attribute::FLOATS,
+                ..Default::default()
+            },
+            AttributeProto {
+                name: "default_float".into(),
+                f: f32::NAN,
+                r#type: attribute::FLOAT,
+                ..Default::default()
+            },
         ];
         self.ml_node("LabelEncoder", &[name], attributes)
     }
@@ -153,8 +177,12 @@ impl Graph {
 fn value(name: &str, element: i32, columns: usize) -> ValueInfoProto {
     let rows = DimensionProto { dim_value: None, dim_param: Some("rows".into()) };
     let columns = DimensionProto { dim_value: Some(columns as i64), dim_param: None };
-    let tensor = TensorTypeProto { elem_type: element, shape: Some(TensorShapeProto { dim: vec![rows, columns] }) };
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor), sequence_type: None, map_type: None }) }
+    let tensor =
+        TensorTypeProto { elem_type: element, shape: Some(TensorShapeProto { dim: vec![rows, columns] }) };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type: Some(tensor), sequence_type: None, map_type: None }),
+    }
 }
 
 fn tensor(dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> TensorProto {

@@ -1,16 +1,18 @@
 //! Linear functions of columns as ONNX nodes.
 
-use super::graph::Graph;
-use crate::student::Kind;
-use crate::student::logistic::Term;
-use crate::student::saved::Linear;
-use crate::teacher::onnx_proto::element;
+use crate::models::onnx_proto::element;
+use crate::student::export::graph::Graph;
+use crate::student::sample::Kind;
+use crate::student::saved::{Linear, Term};
 
 /// The logits [rows, classes] of the columns [rows, columns].
 pub fn logits(graph: &mut Graph, columns: &str, kinds: &[Kind], linear: &Linear) -> String {
     let classes = linear.bias.len();
     let mut z = graph.doubles(&[1, classes], &linear.bias);
-    for part in [numbers(graph, columns, linear, classes), categories(graph, columns, kinds, linear, classes)].into_iter().flatten() {
+    for part in [numbers(graph, columns, linear, classes), categories(graph, columns, kinds, linear, classes)]
+        .into_iter()
+        .flatten()
+    {
         z = graph.node("Add", &[&z, &part], Vec::new());
     }
     if graph.is_constant(&z) {
@@ -27,7 +29,8 @@ pub fn logits(graph: &mut Graph, columns: &str, kinds: &[Kind], linear: &Linear)
 
 /// weight * (x - mean) / deviation, and the weights of null.
 fn numbers(graph: &mut Graph, columns: &str, linear: &Linear, classes: usize) -> Option<String> {
-    let (mut of, mut means, mut deviations, mut weights, mut nulls) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut of, mut means, mut deviations, mut weights, mut nulls) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (j, term) in linear.terms.iter().enumerate() {
         if let Term::Number { mean, deviation, weight, null } = term {
             of.push(j);
@@ -43,7 +46,8 @@ fn numbers(graph: &mut Graph, columns: &str, linear: &Linear, classes: usize) ->
     }
     let x = graph.columns(columns, &of);
     let (means, deviations) = (graph.doubles(&[1, n], &means), graph.doubles(&[1, n], &deviations));
-    let (weights, null_weights) = (graph.doubles(&[n, classes], &weights), graph.doubles(&[n, classes], &nulls));
+    let (weights, null_weights) =
+        (graph.doubles(&[n, classes], &weights), graph.doubles(&[n, classes], &nulls));
     let missing = graph.node("IsNaN", &[&x], Vec::new());
     let x = graph.node("Where", &[&missing, &means, &x], Vec::new());
     let x = graph.node("Sub", &[&x, &means], Vec::new());
@@ -55,7 +59,13 @@ fn numbers(graph: &mut Graph, columns: &str, linear: &Linear, classes: usize) ->
 }
 
 /// A row of one table for each level of each category, the last for null; their sum.
-fn categories(graph: &mut Graph, columns: &str, kinds: &[Kind], linear: &Linear, classes: usize) -> Option<String> {
+fn categories(
+    graph: &mut Graph,
+    columns: &str,
+    kinds: &[Kind],
+    linear: &Linear,
+    classes: usize,
+) -> Option<String> {
     let (mut of, mut firsts, mut table) = (Vec::new(), Vec::new(), Vec::new());
     for (j, term) in linear.terms.iter().enumerate() {
         if let (Term::Category { levels, weights }, Kind::Category { levels: count }) = (term, kinds[j]) {

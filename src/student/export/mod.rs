@@ -1,21 +1,24 @@
 //! A student as an ONNX model that takes accounts as they come.
 //!
-//! In: a student, and the name (and levels) of each of its columns. Out: the bytes of `model.onnx`: one input of shape [rows, 1] for each
-//! column (float32 with NaN for null; strings for a category, "" or an unknown one for null), one output `probabilities`, float32
+//! In: a student, and the name (and levels) of each of its columns. Out: the bytes of `model.onnx`: one input
+//! of shape [rows, 1] for each column (float32 with NaN for null; strings for a category, "" or an unknown
+//! one for null), one output `probabilities`, float32
 //! [rows, classes]. Thresholds, leaves and weights are float64 and so is every sum, so that it agrees with
 //! [`Student::predict`] to float32's rounding of a probability.
 //!
-//! Operators: ONNX 18 and ai.onnx.ml 5 (`TreeEnsemble`, whose set membership is ours), which ONNX Runtime knows from 1.24 on at the latest.
+//! Operators: ONNX 18 and ai.onnx.ml 5 (`TreeEnsemble`, whose set membership is ours), which ONNX Runtime
+//! knows from 1.24 on at the latest.
 
 mod graph;
 mod linear;
 mod trees;
 
-use super::saved::{Linear, Model, SavedLink};
-use super::{Kind, Student};
 use crate::error::{Error, Result};
-use crate::teacher::onnx_proto::element;
-use graph::Graph;
+use crate::models::onnx_proto::element;
+use crate::student::contract::Student;
+use crate::student::export::graph::Graph;
+use crate::student::sample::Kind;
+use crate::student::saved::{Linear, Model, SavedLink};
 
 /// A column of the student as the ONNX model's user knows it.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +31,8 @@ pub struct Input<'a> {
 /// The output's name; no input may have it.
 pub const OUTPUT: &str = "probabilities";
 
-/// The student as ONNX. Refuses (65) inputs that do not fit its columns: another number of them or of levels, a name twice.
+/// The student as ONNX. Refuses (65) inputs that do not fit its columns: another number of them or of levels,
+/// a name twice.
 pub fn to_onnx(student: &dyn Student, inputs: &[Input]) -> Result<Vec<u8>> {
     check(student.kinds(), inputs)?;
     let saved = student.saved();
@@ -52,11 +56,8 @@ pub fn to_onnx(student: &dyn Student, inputs: &[Input]) -> Result<Vec<u8>> {
 
 fn check(kinds: &[Kind], inputs: &[Input]) -> Result<()> {
     if kinds.len() != inputs.len() {
-        return Err(Error::data("the student has another number of columns than inputs were named").value(format!(
-            "{} {}",
-            kinds.len(),
-            inputs.len()
-        )));
+        return Err(Error::data("the student has another number of columns than inputs were named")
+            .value(format!("{} {}", kinds.len(), inputs.len())));
     }
     let mut names: Vec<&str> = inputs.iter().map(|i| i.name).collect();
     names.sort_unstable();
@@ -74,7 +75,8 @@ fn check(kinds: &[Kind], inputs: &[Input]) -> Result<()> {
     Ok(())
 }
 
-/// The student's columns as one float64 matrix [rows, columns], codes for levels, NaN for null and for infinite numbers.
+/// The student's columns as one float64 matrix [rows, columns], codes for levels, NaN for null and for
+/// infinite numbers.
 fn read_columns(graph: &mut Graph, kinds: &[Kind], inputs: &[Input]) -> String {
     let element = |kind: &Kind| if *kind == Kind::Number { element::FLOAT } else { element::STRING };
     kinds.iter().zip(inputs).for_each(|(kind, input)| graph.input(input.name, element(kind)));
@@ -98,9 +100,17 @@ struct Linked<'a> {
     classes: usize,
 }
 
-/// scale * sums + base, spread over the classes, on top of the start; then the link. With two classes and one sum, that is the second's:
-/// its softmax beside a 0 is the sigmoid, and a mean of probabilities stands beside 1 - itself.
-fn linked(graph: &mut Graph, columns: &str, kinds: &[Kind], sums: &str, to: &Linked, start: Option<&Linear>) -> String {
+/// scale * sums + base, spread over the classes, on top of the start; then the link. With two classes and one
+/// sum, that is the second's: its softmax beside a 0 is the sigmoid, and a mean of probabilities stands
+/// beside 1 - itself.
+fn linked(
+    graph: &mut Graph,
+    columns: &str,
+    kinds: &[Kind],
+    sums: &str,
+    to: &Linked,
+    start: Option<&Linear>,
+) -> String {
     let (outputs, classes) = (to.base.len(), to.classes);
     let identity = to.link == SavedLink::Identity;
     let mut spread = vec![0.0; outputs * classes];

@@ -1,6 +1,6 @@
 //! Trees as one `TreeEnsemble` node (ai.onnx.ml 5), in float64 throughout.
 
-use super::graph::{Graph, doubles, integer, integers, small};
+use crate::student::export::graph::{Graph, doubles, integer, integers, small};
 use crate::student::saved::{SavedRule, SavedTree};
 
 /// `nodes_modes`: x <= split, and x is a member of a set.
@@ -76,7 +76,13 @@ impl Nodes {
                 }
             };
             let ((left, left_is_leaf), (right, right_is_leaf)) = (place(tree.left[i]), place(tree.right[i]));
-            self.node(i64::from(tree.column[i]), mode, split, i64::from(tree.null_left[i]), [left, left_is_leaf, right, right_is_leaf]);
+            self.node(
+                i64::from(tree.column[i]),
+                mode,
+                split,
+                i64::from(tree.null_left[i]),
+                [left, left_is_leaf, right, right_is_leaf],
+            );
         }
         self.leaves.extend_from_slice(&tree.leaf);
         self.leaf_outputs.extend(tree.leaf.iter().map(|_| tree.output as i64));

@@ -1,11 +1,16 @@
-//! From columns to the inputs of a linear function: slot 0 is the constant 1, the others are what the columns become.
+//! From columns to the inputs of a linear function: slot 0 is the constant 1, the others are what the columns
+//! become.
 
-use super::linear::{Logistic, Term};
-use crate::error::Result;
-use crate::student::Sample;
-use crate::student::sample::{Kind, level};
 use ndarray::Array2;
 use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::student::logistic::linear::Logistic;
+use crate::student::sample::{Kind, Sample, level};
+use crate::student::saved::Term;
+
+/// Levels of a category that have a weight.
+const MAX_LEVELS: usize = 40;
 
 /// What a column becomes.
 pub enum Column {
@@ -25,7 +30,8 @@ pub struct Design {
 
 impl Design {
     pub fn new(sample: &Sample) -> Design {
-        let found: Vec<Column> = (0..sample.columns.len()).into_par_iter().map(|j| column(sample, j)).collect();
+        let found: Vec<Column> =
+            (0..sample.columns.len()).into_par_iter().map(|j| column(sample, j)).collect();
         let mut width = 1;
         let mut place = |mut column: Column| {
             let first = width;
@@ -62,9 +68,13 @@ impl Design {
                 match column {
                     Column::Constant => {}
                     Column::Number { nulls, .. } if x.is_nan() && *nulls => out[[row, *first]] = 1.0,
-                    Column::Number { mean, deviation, .. } => out[[row, first - 1]] = (f64::from(x) - mean) / deviation,
+                    Column::Number { mean, deviation, .. } => {
+                        out[[row, first - 1]] = (f64::from(x) - mean) / deviation
+                    }
                     Column::Category { slot_of } => {
-                        if let Some(slot) = level(x, slot_of.len()).map(|at| slot_of[at]).filter(|slot| *slot > 0) {
+                        if let Some(slot) =
+                            level(x, slot_of.len()).map(|at| slot_of[at]).filter(|slot| *slot > 0)
+                        {
                             out[[row, slot as usize - 1]] = 1.0;
                         }
                     }
@@ -79,16 +89,25 @@ impl Design {
         let classes = sample.classes;
         let first = classes - solution.len() / self.width;
         let at = |slot: usize| {
-            (0..classes).map(|c| if c < first { 0.0 } else { solution[(c - first) * self.width + slot] }).collect::<Vec<f64>>()
+            (0..classes)
+                .map(|c| if c < first { 0.0 } else { solution[(c - first) * self.width + slot] })
+                .collect::<Vec<f64>>()
         };
         let term = |(column, slot): &(Column, usize)| match column {
             Column::Constant => Term::Nothing,
-            Column::Number { mean, deviation, nulls } => {
-                Term::Number { mean: *mean, deviation: *deviation, weight: at(*slot), null: nulls.then(|| at(slot + 1)) }
-            }
+            Column::Number { mean, deviation, nulls } => Term::Number {
+                mean: *mean,
+                deviation: *deviation,
+                weight: at(*slot),
+                null: nulls.then(|| at(slot + 1)),
+            },
             Column::Category { slot_of } => {
-                let (levels, weights) =
-                    slot_of.iter().enumerate().filter(|(_, s)| **s > 0).map(|(level, s)| (level as u32, at(*s as usize))).unzip();
+                let (levels, weights) = slot_of
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, s)| **s > 0)
+                    .map(|(level, s)| (level as u32, at(*s as usize)))
+                    .unzip();
                 Term::Category { levels, weights }
             }
         };
@@ -132,7 +151,7 @@ fn category(column: &[f32], weights: &[f64], levels: usize) -> Column {
     }
     let mut order: Vec<usize> = (0..levels).filter(|&at| mass[at] > 0.0).collect();
     order.sort_by(|&a, &b| mass[b].total_cmp(&mass[a]).then(a.cmp(&b)));
-    order.truncate(super::MAX_LEVELS);
+    order.truncate(MAX_LEVELS);
     let mut slot_of = vec![0; levels];
     order.iter().enumerate().for_each(|(i, &at)| slot_of[at] = i as u32 + 1);
     Column::Category { slot_of }

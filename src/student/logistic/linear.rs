@@ -1,24 +1,12 @@
 //! The fitted function: one linear function for each class over the columns as they come, then softmax.
 
-use crate::error::{Error, Result};
-use crate::student::sample::level;
-use crate::student::saved::Saved;
-use crate::student::trees::readable;
-use crate::student::{Kind, Student, softmax};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-/// What a column adds to the class's sums; every list of weights has one for each class.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Term {
-    /// A column that was constant.
-    Nothing,
-    /// weight * (x - mean) / deviation; for null `null`, or nothing.
-    Number { mean: f64, deviation: f64, weight: Vec<f64>, null: Option<Vec<f64>> },
-    /// `weights[i]` for the level `levels[i]`; nothing for another.
-    Category { levels: Vec<u32>, weights: Vec<Vec<f64>> },
-}
+use crate::error::{Error, Result};
+use crate::student::contract::Student;
+use crate::student::numeric::softmax;
+use crate::student::sample::{Kind, level, readable};
+use crate::student::saved::{Linear, Model, Saved, Term};
 
 /// A multinomial logistic regression over raw columns.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +24,21 @@ const BLOCK: usize = 2048;
 impl Logistic {
     /// Refuses terms that do not fit the columns and classes, and numbers that are not finite (65).
     pub(crate) fn new(kinds: Vec<Kind>, classes: usize, bias: Vec<f64>, terms: Vec<Term>) -> Result<Self> {
-        if classes < 2 || kinds.is_empty() || bias.len() != classes || terms.len() != kinds.len() || !finite(&bias) {
-            return Err(Error::data("the logistic student is broken: columns, classes and weights do not agree"));
+        if classes < 2
+            || kinds.is_empty()
+            || bias.len() != classes
+            || terms.len() != kinds.len()
+            || !finite(&bias)
+        {
+            return Err(Error::data(
+                "the logistic student is broken: columns, classes and weights do not agree",
+            ));
         }
-        let places = kinds.iter().zip(&terms).map(|(kind, term)| places(*kind, term, classes)).collect::<Result<_>>()?;
+        let places = kinds
+            .iter()
+            .zip(&terms)
+            .map(|(kind, term)| places(*kind, term, classes))
+            .collect::<Result<_>>()?;
         Ok(Logistic { kinds, bias, terms, places })
     }
 
@@ -53,7 +52,13 @@ impl Logistic {
         &self.terms
     }
 
-    /// Writes the logits, row-major [n, classes], of columns that hold nothing but finite numbers, levels and NaN.
+    /// The serialisable form of its functions.
+    pub(crate) fn linear(&self) -> Linear {
+        Linear { bias: self.bias.clone(), terms: self.terms.clone() }
+    }
+
+    /// Writes the logits, row-major [n, classes], of columns that hold nothing but finite numbers, levels and
+    /// NaN.
     pub(crate) fn logits(&self, columns: &[&[f32]], out: &mut [f64]) {
         out.chunks_exact_mut(self.bias.len()).for_each(|row| row.copy_from_slice(&self.bias));
         columns.iter().enumerate().for_each(|(j, column)| self.add(j, column, out));
@@ -62,7 +67,9 @@ impl Logistic {
     /// Adds the terms of one column to the logits [rows, classes].
     fn add(&self, j: usize, column: &[f32], out: &mut [f64]) {
         let rows = out.chunks_exact_mut(self.bias.len()).zip(column);
-        let add = |row: &mut [f64], by: &[f64], times: f64| row.iter_mut().zip(by).for_each(|(z, w)| *z += w * times);
+        let add = |row: &mut [f64], by: &[f64], times: f64| {
+            row.iter_mut().zip(by).for_each(|(z, w)| *z += w * times)
+        };
         match &self.terms[j] {
             Term::Nothing => {}
             Term::Number { mean, deviation, weight, null } => rows.for_each(|(row, &x)| {
@@ -108,7 +115,7 @@ impl Student for Logistic {
     }
 
     fn saved(&self) -> Saved {
-        Saved::logistic(self)
+        Saved::of("logistic", &self.kinds, self.classes(), Model::Logistic(self.linear()))
     }
 }
 
@@ -129,7 +136,10 @@ fn places(kind: Kind, term: &Term, classes: usize) -> Result<Vec<Option<u32>>> {
             if scale && list(weight) && null.as_ref().is_none_or(list) { Ok(Vec::new()) } else { Err(bad()) }
         }
         (Kind::Category { levels: count }, Term::Category { levels, weights }) => {
-            if levels.len() != weights.len() || !weights.iter().all(list) || levels.iter().any(|l| *l as usize >= count) {
+            if levels.len() != weights.len()
+                || !weights.iter().all(list)
+                || levels.iter().any(|l| *l as usize >= count)
+            {
                 return Err(bad());
             }
             let mut places = vec![None; levels.iter().max().map_or(0, |l| *l as usize + 1)];

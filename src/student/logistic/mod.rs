@@ -1,26 +1,23 @@
 //! Multinomial logistic regression on soft labels: the exact weighted cross-entropy with L2, to convergence.
 //!
-//! In: a checked sample. A number is centred and scaled, null takes the mean and, where training rows have nulls, a weight of its own;
-//! a category has a weight for each of its heaviest levels, and all others, with null, have none. Out: one linear function a
-//! class (for two classes: of the second), then softmax. linfa's own logistic regression takes hard labels and no weights; what that costs
-//! is measured beside this one (see [`sampled`](super::sampled)).
+//! In: a checked sample. A number is centred and scaled, null takes the mean and, where training rows have
+//! nulls, a weight of its own; a category has a weight for each of its heaviest levels, and all others, with
+//! null, have none. Out: one linear function a class (for two classes: of the second), then softmax. linfa's
+//! own logistic regression takes hard labels and no weights; what that costs is measured beside this one (see
+//! [`sampled`](super::sampled)).
 
 pub(super) mod design;
-mod linear;
+pub(super) mod linear;
 mod objective;
 mod solver;
-mod traits;
 
-pub use linear::{Logistic, Term};
-pub use traits::{Model, Params};
+pub use crate::student::logistic::linear::Logistic;
 
-use super::Sample;
 use crate::error::{Error, Result};
-use design::Design;
-use objective::Objective;
+use crate::student::logistic::design::Design;
+use crate::student::logistic::objective::Objective;
+use crate::student::sample::Sample;
 
-/// Levels of a category that have a weight.
-pub const MAX_LEVELS: usize = 40;
 /// Candidates for the L2 penalty lambda / 2 |w|^2 on the sum of the rows' cross-entropies.
 const PENALTIES: [f64; 4] = [100.0, 10.0, 1.0, 0.1];
 /// The penalty where there are too few rows to choose it.
@@ -31,7 +28,8 @@ const WARM_ROWS: usize = 20_000;
 
 /// Fits to every row of `sample`; the penalty is the one with the lowest loss on every fifth of some rows.
 ///
-/// "did not converge" (65) where the solver stops short, or where it returns no weights although the soft labels vary with a column.
+/// "did not converge" (65) where the solver stops short, or where it returns no weights although the soft
+/// labels vary with a column.
 pub fn fit(sample: &Sample) -> Result<Logistic> {
     sample.check()?;
     let design = Design::new(sample);
@@ -57,7 +55,8 @@ fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> Result<(f64, Vec<f6
         return Ok((FALLBACK, zero));
     }
     let judges: Vec<u32> = rows.iter().copied().step_by(5).collect();
-    let train: Vec<u32> = rows.iter().copied().enumerate().filter(|(i, _)| i % 5 != 0).map(|(_, r)| r).collect();
+    let train: Vec<u32> =
+        rows.iter().copied().enumerate().filter(|(i, _)| i % 5 != 0).map(|(_, r)| r).collect();
     let mass = |rows: &[u32]| rows.iter().map(|&r| sample.weights[r as usize]).sum::<f64>();
     if mass(&judges) <= 0.0 || mass(&train) <= 0.0 {
         return Ok((FALLBACK, zero));
@@ -77,7 +76,8 @@ fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> Result<(f64, Vec<f6
 /// A zero model is right only where no column tells anything about the soft labels.
 fn refuse_zero(design: &Design, sample: &Sample, solution: &[f64], rows: &[u32]) -> Result<()> {
     let width = design.width();
-    let weights = |v: &[f64]| v.chunks(width).flat_map(|c| c[1..].to_vec()).fold(0.0, |m: f64, w| m.max(w.abs()));
+    let weights =
+        |v: &[f64]| v.chunks(width).flat_map(|c| c[1..].to_vec()).fold(0.0, |m: f64, w| m.max(w.abs()));
     if weights(solution) > 0.0 || width == 1 {
         return Ok(());
     }

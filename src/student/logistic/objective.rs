@@ -1,12 +1,13 @@
 //! The penalised soft cross-entropy and its gradient, over blocks of rows.
 //!
-//! f(v) = [sum_i w_i CE(t_i, p_i(v)) + penalty / 2 |weights|^2] / sum_i w_i, weights without the constants. Columns are standardised on
-//! the fly, a block at a time, so that a fit needs no second copy of the data.
+//! f(v) = [sum_i w_i CE(t_i, p_i(v)) + penalty / 2 |weights|^2] / sum_i w_i, weights without the constants.
+//! Columns are standardised on the fly, a block at a time, so that a fit needs no second copy of the data.
 
-use super::design::{Column, Design};
-use crate::student::sample::level;
-use crate::student::{Sample, sigmoid, softmax};
 use rayon::prelude::*;
+
+use crate::student::logistic::design::{Column, Design};
+use crate::student::numeric::{sigmoid, softmax};
+use crate::student::sample::{Sample, level};
 
 /// Rows that are standardised at once; small enough for the second-level cache.
 const BLOCK: usize = 256;
@@ -25,7 +26,8 @@ pub struct Objective<'a> {
     dense: Vec<usize>,
 }
 
-/// The standardised inputs of a block: `dense` vectors of BLOCK values, and for each category column the slot of each row.
+/// The standardised inputs of a block: `dense` vectors of BLOCK values, and for each category column the slot
+/// of each row.
 struct Block {
     rows: Vec<u32>,
     dense: Vec<[f64; BLOCK]>,
@@ -86,11 +88,17 @@ impl<'a> Objective<'a> {
         (loss, gradient)
     }
 
-    /// Rows, evenly spread in blocks of which every `step`th is read, with their inputs and the weight w p (1 - p) of each output
-    /// at `v`. Returns the mass of the rows that were read.
-    pub fn visit_curvature(&self, v: &[f64], step: usize, mut visit: impl FnMut(&[(usize, f64)], &[f64])) -> f64 {
+    /// Rows, evenly spread in blocks of which every `step`th is read, with their inputs and the weight w p (1
+    /// - p) of each output at `v`. Returns the mass of the rows that were read.
+    pub fn visit_curvature(
+        &self,
+        v: &[f64],
+        step: usize,
+        mut visit: impl FnMut(&[(usize, f64)], &[f64]),
+    ) -> f64 {
         let outputs = v.len() / self.design.width();
-        let (mut block, mut mass, mut inputs, mut weights) = (Block::new(self, outputs), 0.0, Vec::new(), vec![0.0; outputs]);
+        let (mut block, mut mass, mut inputs, mut weights) =
+            (Block::new(self, outputs), 0.0, Vec::new(), vec![0.0; outputs]);
         for start in (0..self.count()).step_by(BLOCK * step.max(1)) {
             block.read(self, start);
             block.forward(self, v);
@@ -126,7 +134,8 @@ impl<'a> Objective<'a> {
 
 impl Block {
     fn new(objective: &Objective, outputs: usize) -> Block {
-        let categories = objective.design.columns.iter().filter(|(c, _)| matches!(c, Column::Category { .. })).count();
+        let categories =
+            objective.design.columns.iter().filter(|(c, _)| matches!(c, Column::Category { .. })).count();
         Block {
             rows: Vec::with_capacity(BLOCK),
             dense: vec![[0.0; BLOCK]; objective.dense.len()],
@@ -152,7 +161,9 @@ impl Block {
                     let Some(to) = dense.next() else { return };
                     let of = |x: f32| (f64::from(x) - mean) * by;
                     match objective.rows {
-                        Some(_) => to.iter_mut().zip(&self.rows).for_each(|(to, &r)| *to = of(values[r as usize])),
+                        Some(_) => {
+                            to.iter_mut().zip(&self.rows).for_each(|(to, &r)| *to = of(values[r as usize]))
+                        }
                         None => to.iter_mut().zip(&values[start..end]).for_each(|(to, &x)| *to = of(x)),
                     }
                     if *nulls {
@@ -183,7 +194,10 @@ impl Block {
                 z.iter_mut().zip(x).for_each(|(z, x)| *z += w * x);
             }
             for slots in &self.slots {
-                z[..n].iter_mut().zip(slots).for_each(|(z, &slot)| *z += if slot > 0 { v[slot as usize] } else { 0.0 });
+                z[..n]
+                    .iter_mut()
+                    .zip(slots)
+                    .for_each(|(z, &slot)| *z += if slot > 0 { v[slot as usize] } else { 0.0 });
             }
         }
     }
@@ -225,7 +239,10 @@ impl Block {
                 g[slot] += dot(x, r);
             }
             for slots in &self.slots {
-                slots.iter().zip(r).for_each(|(&slot, r)| g[slot as usize] += if slot > 0 { *r } else { 0.0 });
+                slots
+                    .iter()
+                    .zip(r)
+                    .for_each(|(&slot, r)| g[slot as usize] += if slot > 0 { *r } else { 0.0 });
             }
         }
     }

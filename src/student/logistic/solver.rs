@@ -1,10 +1,12 @@
 //! L-BFGS (Nocedal & Wright 2006, algorithm 7.4) on a curvature that is known at its start.
 //!
-//! The first guess of the inverse Hessian is that of each class's block on a part of the rows, by Cholesky: few passes over all rows remain.
+//! The first guess of the inverse Hessian is that of each class's block on a part of the rows, by Cholesky:
+//! few passes over all rows remain.
 
-use super::objective::Objective;
-use crate::error::{Error, Result};
 use std::collections::VecDeque;
+
+use crate::error::{Error, Result};
+use crate::student::logistic::objective::Objective;
 
 /// Pairs of steps that are remembered.
 const MEMORY: usize = 12;
@@ -68,11 +70,18 @@ fn descend(objective: &Objective, mut v: Vec<f64>, curvature: Curvature) -> Resu
     if largest(&gradient) <= ROUNDING {
         return Ok(v);
     }
-    Err(Error::data("the logistic student did not converge").value(format!("gradient {:e}", largest(&gradient))))
+    Err(Error::data("the logistic student did not converge")
+        .value(format!("gradient {:e}", largest(&gradient))))
 }
 
 /// Halves the step until the loss has dropped enough (Armijo); None where no step does.
-fn search(objective: &Objective, v: &[f64], loss: f64, direction: &[f64], slope: f64) -> Option<(Vec<f64>, f64, Vec<f64>)> {
+fn search(
+    objective: &Objective,
+    v: &[f64],
+    loss: f64,
+    direction: &[f64],
+    slope: f64,
+) -> Option<(Vec<f64>, f64, Vec<f64>)> {
     let mut gradient = vec![0.0; v.len()];
     let mut length = 1.0;
     for _ in 0..40 {
@@ -111,7 +120,8 @@ fn largest(v: &[f64]) -> f64 {
     v.iter().fold(0.0, |m, x| if x.is_nan() { f64::INFINITY } else { m.max(x.abs()) })
 }
 
-/// For each output a Cholesky factor of its block of the Hessian, `[width][width]` lower triangular; or the block's diagonal, `[width]`.
+/// For each output a Cholesky factor of its block of the Hessian, `[width][width]` lower triangular; or the
+/// block's diagonal, `[width]`.
 struct Curvature {
     width: usize,
     dense: bool,
@@ -141,7 +151,8 @@ impl Curvature {
         for block in &mut blocks {
             block.iter_mut().for_each(|v| *v *= by);
             let stride = if dense { width + 1 } else { 1 };
-            // the constant has no penalty, and what is certain has no curvature: a little keeps the block invertible
+            // the constant has no penalty, and what is certain has no curvature: a little keeps the block
+            // invertible
             let top = block.iter().step_by(stride).fold(0.0, |m: f64, d| m.max(*d));
             block.iter_mut().step_by(stride).for_each(|d| *d += objective.ridge() + 1e-6 * top + 1e-12);
             if dense {
@@ -172,7 +183,8 @@ impl Curvature {
     }
 }
 
-/// Replaces the lower triangle of a symmetric matrix by its Cholesky factor; a pivot lost to rounding becomes a small one.
+/// Replaces the lower triangle of a symmetric matrix by its Cholesky factor; a pivot lost to rounding becomes
+/// a small one.
 fn cholesky(a: &mut [f64], n: usize) {
     for i in 0..n {
         let (above, rest) = a.split_at_mut(i * n);

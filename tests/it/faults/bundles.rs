@@ -15,10 +15,14 @@ const HERE: (&str, &str) = ("file", "bazaar/teacher.toml");
 #[test]
 fn e65_a_bundle_without_one_of_its_files_is_refused_by_name() {
     faults(|f| {
-        f.refused(66, &[("file", "bazaar/teacher.toml")], |w| fs::remove_dir_all(w.path("teachers/bazaar")).unwrap());
+        f.refused(66, &[("file", "bazaar/teacher.toml")], |w| {
+            fs::remove_dir_all(w.path("teachers/bazaar")).unwrap()
+        });
         f.refused(66, &[("file", "bazaar/teacher.toml")], |w| fs::remove_file(w.path(TOML)).unwrap());
         f.refused(65, &[("file", "bazaar/model.txt")], |w| fs::remove_file(w.path(MODEL)).unwrap());
-        f.refused(65, &[("file", "bazaar/history.parquet")], |w| fs::remove_file(w.path("teachers/bazaar/history.parquet")).unwrap());
+        f.refused(65, &[("file", "bazaar/history.parquet")], |w| {
+            fs::remove_file(w.path("teachers/bazaar/history.parquet")).unwrap()
+        });
     });
 }
 
@@ -36,15 +40,23 @@ fn e65_a_damaged_description_is_refused_with_its_key() {
         ("classes = [\"legit\", \"fraud\"]", "classes = [\"legit\"]", &[("key", "model.classes")]),
         ("name = \"bazaar\"", "name = \"../bazaar\"", &[("key", "name")]),
         ("label = \"label\"", "", &[("key", "history.label")]),
-        ("values = [\"none\", \"basic\", \"full\"]", "values = [\"none\", \"none\"]", &[("column", "kyc_level"), ("value", "none")]),
+        (
+            "values = [\"none\", \"basic\", \"full\"]",
+            "values = [\"none\", \"none\"]",
+            &[("column", "kyc_level"), ("value", "none")],
+        ),
     ];
     faults(|f| {
         for (from, to, names) in edits {
             f.refused(65, &[&[HERE], names].concat(), |w| w.edit(TOML, from, to));
         }
         f.refused(65, &[HERE, ("error", "TOML")], |w| w.write_bytes(TOML, &w.bytes(TOML)[..700]));
-        f.refused(65, &[HERE, ("error", "TOML")], |w| w.write_bytes(TOML, &[w.bytes(TOML), b"]]".to_vec()].concat()));
-        f.refused(65, &[HERE, ("error", "UTF-8")], |w| w.write_bytes(TOML, &[w.bytes(TOML), vec![0xff]].concat()));
+        f.refused(65, &[HERE, ("error", "TOML")], |w| {
+            w.write_bytes(TOML, &[w.bytes(TOML), b"]]".to_vec()].concat())
+        });
+        f.refused(65, &[HERE, ("error", "UTF-8")], |w| {
+            w.write_bytes(TOML, &[w.bytes(TOML), vec![0xff]].concat())
+        });
         f.refused(65, &[HERE], |w| w.write_bytes(TOML, b""));
     });
 }
@@ -52,14 +64,20 @@ fn e65_a_damaged_description_is_refused_with_its_key() {
 #[test]
 fn e66_features_are_matched_by_name_and_a_missing_one_is_named() {
     faults(|f| {
-        f.refused(65, &[("column", "account_age_weeks"), ("teacher", "bazaar"), ("hint", "account_age_days")], |w| {
-            w.edit(TOML, "\"account_age_days\"", "\"account_age_weeks\"");
-        });
+        f.refused(
+            65,
+            &[("column", "account_age_weeks"), ("teacher", "bazaar"), ("hint", "account_age_days")],
+            |w| {
+                w.edit(TOML, "\"account_age_days\"", "\"account_age_weeks\"");
+            },
+        );
         f.refused(65, &[("file", "bazaar/model.txt"), ("key", "features")], |w| {
             w.edit(TOML, "[[features]]\nname = \"account_age_days\"\nkind = \"number\"\n", "");
         });
         f.refused(65, &[HERE, ("value", "country")], |w| w.edit(TOML, "\"account_age_days\"", "\"country\""));
-        f.refused(65, &[("column", "account_id")], |w| w.edit(TOML, "\"account_age_days\"", "\"account_id\""));
+        f.refused(65, &[("column", "account_id")], |w| {
+            w.edit(TOML, "\"account_age_days\"", "\"account_id\"")
+        });
         f.refused(65, &[("column", "country"), ("error", "number")], |w| {
             w.edit(TOML, "name = \"country\"\nkind = \"category\"\nencode = \"code\"\nvalues = [\"BR\", \"DE\", \"FR\", \"IN\", \"MX\", \"NG\", \"US\"]", "name = \"country\"\nkind = \"number\"");
         });
@@ -79,7 +97,9 @@ fn e66_features_are_matched_by_name_and_a_missing_one_is_named() {
             "name = \"refund_rate\"\nkind = \"number\"\nmissing = 0.02",
         );
     }
-    [crate::workdir::PART_0, crate::workdir::PART_1].iter().for_each(|p| work.change(p, |t| without(&t, "refund_rate")));
+    [crate::workdir::PART_0, crate::workdir::PART_1]
+        .iter()
+        .for_each(|p| work.change(p, |t| without(&t, "refund_rate")));
     work.run(&[]).is("published");
 }
 
@@ -112,10 +132,28 @@ fn e67_a_student_with_numbers_that_are_none_is_refused_when_it_is_loaded() {
 fn e68_a_path_that_leaves_its_bundle_is_refused_and_nothing_read() {
     let long = "x".repeat(5000);
     faults(|f| {
-        for path in ["../../etc/passwd", "/etc/passwd", "../wallet/model.json", "./../bazaar/model.txt", "", "a\\u0000b", long.as_str()] {
+        for path in [
+            "../../etc/passwd",
+            "/etc/passwd",
+            "../wallet/model.json",
+            "./../bazaar/model.txt",
+            "",
+            "a\\u0000b",
+            long.as_str(),
+        ] {
             f.refused(
                 65,
-                &[HERE, ("path", if path.is_ascii() && !path.contains('\\') { &path[..path.len().min(200)] } else { "a" })],
+                &[
+                    HERE,
+                    (
+                        "path",
+                        if path.is_ascii() && !path.contains('\\') {
+                            &path[..path.len().min(200)]
+                        } else {
+                            "a"
+                        },
+                    ),
+                ],
                 |w| {
                     w.edit(TOML, "file = \"model.txt\"", &format!("file = \"{path}\""));
                 },
@@ -141,9 +179,15 @@ fn e69_what_is_too_large_or_too_deep_is_refused_in_little_memory() {
         f.refused(65, &[("file", "bazaar/model.txt"), ("error", "1 GiB")], |w| grow(w, MODEL, (1 << 30) + 1));
         f.refused(65, &[HERE], |w| grow(w, TOML, (64 << 20) + 1));
         f.refused(65, &[HERE], |w| w.write_text(TOML, &format!("name = {}", "[".repeat(10_000))));
-        f.refused(65, &[("file", "wallet/model.json")], |w| w.write_text("teachers/wallet/model.json", &"[".repeat(10_000)));
-        f.refused(65, &[("file", "wallet/model.json")], |w| w.write_text("teachers/wallet/model.json", &"{\"a\":".repeat(10_000)));
-        f.refused(65, &[("file", "studio/model.json")], |w| w.write_text("teachers/studio/model.json", &"[".repeat(1_000_000)));
+        f.refused(65, &[("file", "wallet/model.json")], |w| {
+            w.write_text("teachers/wallet/model.json", &"[".repeat(10_000))
+        });
+        f.refused(65, &[("file", "wallet/model.json")], |w| {
+            w.write_text("teachers/wallet/model.json", &"{\"a\":".repeat(10_000))
+        });
+        f.refused(65, &[("file", "studio/model.json")], |w| {
+            w.write_text("teachers/studio/model.json", &"[".repeat(1_000_000))
+        });
         f.refused(65, &[HERE, ("key", "features")], |w| {
             let values: Vec<String> = (0..100_000).map(|i| format!("\"{i}\"")).collect();
             let one_hot =
@@ -168,7 +212,9 @@ fn e70_what_is_no_model_is_refused_whatever_it_is() {
     faults(|f| {
         for bytes in [pickle, zip, library, html, Vec::new()] {
             for model in [MODEL, "teachers/wallet/model.json", "teachers/studio/model.json"] {
-                f.refused(65, &[("file", model.trim_start_matches("teachers/"))], |w| w.write_bytes(model, &bytes));
+                f.refused(65, &[("file", model.trim_start_matches("teachers/"))], |w| {
+                    w.write_bytes(model, &bytes)
+                });
             }
         }
         for share in [10, 50, 90] {
@@ -205,7 +251,9 @@ fn e70_trees_that_lead_back_or_out_are_refused() {
 #[test]
 fn e71_a_student_of_a_newer_format_is_refused() {
     faults(|f| {
-        f.refused(65, &[("file", "studio/model.json"), ("error", "version")], |w| spoil(w, "version", "1000"));
+        f.refused(65, &[("file", "studio/model.json"), ("error", "version")], |w| {
+            spoil(w, "version", "1000")
+        });
     });
 }
 
@@ -226,11 +274,19 @@ fn e72_the_order_of_classes_is_data() {
             w.edit(TOML, "[\"legit\", \"fraud\"]", "[\"legit\", \"scam\"]");
         });
         f.refused(78, &[("teacher", "wallet"), ("value", "swindle")], |w| {
-            w.edit("pipeline.toml", "bundle = \"teachers/wallet\"", "bundle = \"teachers/wallet\"\nclasses = { swindle = \"fraud\" }");
+            w.edit(
+                "pipeline.toml",
+                "bundle = \"teachers/wallet\"",
+                "bundle = \"teachers/wallet\"\nclasses = { swindle = \"fraud\" }",
+            );
         });
         f.refused(65, &[("file", "bazaar/model.txt"), ("key", "model.classes")], |w| {
             w.edit(TOML, "[\"legit\", \"fraud\"]", "[\"legit\", \"fraud\", \"bot\"]");
-            w.edit("pipeline.toml", "bundle = \"teachers/bazaar\"", "bundle = \"teachers/bazaar\"\nclasses = { bot = \"fraud\" }");
+            w.edit(
+                "pipeline.toml",
+                "bundle = \"teachers/bazaar\"",
+                "bundle = \"teachers/bazaar\"\nclasses = { bot = \"fraud\" }",
+            );
         });
     });
 }
@@ -238,28 +294,39 @@ fn e72_the_order_of_classes_is_data() {
 #[test]
 fn e72_a_teacher_that_is_still_cold_is_refused() {
     faults(|f| {
-        f.refused(65, &[HERE, ("key", "training.rows"), ("value", "99")], |w| w.edit(TOML, "rows = 3000", "rows = 99"));
+        f.refused(65, &[HERE, ("key", "training.rows"), ("value", "99")], |w| {
+            w.edit(TOML, "rows = 3000", "rows = 99")
+        });
     });
 }
 
 #[test]
 fn e73_the_same_inputs_make_the_same_student_and_it_can_teach() {
     let work = Workdir::new();
-    work.coldstart(&["run", "../pipeline.toml", "--date", crate::workdir::DATE, "--threads", "2"]).is("published");
+    work.coldstart(&["run", "../pipeline.toml", "--date", crate::workdir::DATE, "--threads", "2"])
+        .is("published");
     for file in ["model.json", "teacher.toml"] {
         let path = format!("student/ds={}/{file}", crate::workdir::DATE);
         assert!(work.bytes(&format!("out/{path}")) == super::reference()[&path], "{file}");
     }
-    let model: Value = serde_json::from_slice(&work.bytes(&format!("out/student/ds={}/model.json", crate::workdir::DATE))).unwrap();
+    let model: Value =
+        serde_json::from_slice(&work.bytes(&format!("out/student/ds={}/model.json", crate::workdir::DATE)))
+            .unwrap();
     assert!(model.is_object());
-    work.edit("pipeline.toml", "bundle = \"teachers/studio\"", &format!("bundle = \"out/student/ds={}\"", crate::workdir::DATE));
+    work.edit(
+        "pipeline.toml",
+        "bundle = \"teachers/studio\"",
+        &format!("bundle = \"out/student/ds={}\"", crate::workdir::DATE),
+    );
     work.edit("pipeline.toml", "path = \"out\"", "path = \"out2\"");
     work.run(&[]).is("published");
 }
 
 #[test]
 fn e74_a_bundle_that_is_replaced_while_it_is_used_is_75_and_nothing_made_of_it_is_kept() {
-    for file in ["teachers/bazaar/model.txt", "teachers/wallet/history.parquet", "teachers/studio/teacher.toml"] {
+    for file in
+        ["teachers/bazaar/model.txt", "teachers/wallet/history.parquet", "teachers/studio/teacher.toml"]
+    {
         let work = Workdir::new();
         let whole = work.bytes(file);
         let replace = || work.write_bytes(file, b"another");
@@ -281,7 +348,11 @@ fn e74_a_bundle_that_is_replaced_while_it_is_used_is_75_and_nothing_made_of_it_i
 #[test]
 fn every_fixture_of_a_bundle_is_whole() {
     for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 17)] {
-        let found = fs::read_dir(fixture(folder)).unwrap().flatten().filter(|e| e.path().join("teacher.toml").is_file()).count();
+        let found = fs::read_dir(fixture(folder))
+            .unwrap()
+            .flatten()
+            .filter(|e| e.path().join("teacher.toml").is_file())
+            .count();
         assert_eq!(found, kinds, "{folder}: a new bundle needs reference predictions");
     }
 }

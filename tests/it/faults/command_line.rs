@@ -20,13 +20,19 @@ fn f75_every_refusal_of_the_pipeline_file_names_its_key() {
         ("student.seed=-1", &[("key", "student.seed")]),
         ("student.seed=\"x\"", &[("key", "student.seed")]),
         ("student.family=\"oak\"", &[("key", "student.family")]),
-        ("student.min_agreement=1.5", &[("key", "student.min_agreement"), ("value", "1.5"), ("error", "between 0 and 1")]),
+        (
+            "student.min_agreement=1.5",
+            &[("key", "student.min_agreement"), ("value", "1.5"), ("error", "between 0 and 1")],
+        ),
         ("student.held_out_share=0", &[("key", "student.held_out_share")]),
         ("student.max_training_rows=1", &[("key", "student.max_training_rows"), ("value", "1")]),
         ("target.dedupe=\"last\"", &[("key", "target.dedupe")]),
         ("target.class_shares={ maybe = 0.1 }", &[("key", "target.class_shares"), ("value", "maybe")]),
         ("target.class_shares={ fraud = [0.5, 0.2] }", &[("key", "target.class_shares.fraud")]),
-        ("target.accounts=\"${NOT_SET_ANYWHERE}\"", &[("key", "target.accounts"), ("value", "NOT_SET_ANYWHERE")]),
+        (
+            "target.accounts=\"${NOT_SET_ANYWHERE}\"",
+            &[("key", "target.accounts"), ("value", "NOT_SET_ANYWHERE")],
+        ),
         ("target.accounts=\"s3://bucket/accounts\"", &[("value", "s3://bucket/accounts")]),
         ("target.where=\"no_such_column > 1\"", &[("key", "target.where"), ("error", "no_such_column")]),
         ("target.where=\"country >\"", &[("key", "target.where"), ("value", "country >")]),
@@ -37,8 +43,12 @@ fn f75_every_refusal_of_the_pipeline_file_names_its_key() {
         for (pair, names) in sets {
             f.refused_set(pair, 78, names);
         }
-        f.refused(78, &[("file", "pipeline.toml"), ("error", "TOML")], |w| w.edit("pipeline.toml", "[target]", "[target"));
-        f.refused(78, &[("file", "pipeline.toml"), ("error", "UTF-8")], |w| w.write_bytes("pipeline.toml", &[0xff, 0xfe, 0x00]));
+        f.refused(78, &[("file", "pipeline.toml"), ("error", "TOML")], |w| {
+            w.edit("pipeline.toml", "[target]", "[target")
+        });
+        f.refused(78, &[("file", "pipeline.toml"), ("error", "UTF-8")], |w| {
+            w.write_bytes("pipeline.toml", &[0xff, 0xfe, 0x00])
+        });
         f.refused(78, &[("file", "pipeline.toml")], |w| w.edit("pipeline.toml", "id = \"account_id\"\n", ""));
         f.refused(66, &[("file", "pipeline.toml")], |w| fs::remove_file(w.path("pipeline.toml")).unwrap());
     });
@@ -52,9 +62,15 @@ fn f76_the_shipped_pipeline_passes_its_own_check() {
         work.write_bytes(&format!("target/demo/lake/teachers/{path}"), &bytes);
     }
     for file in ["teacher.toml", "model.onnx"] {
-        work.write_bytes(&format!("target/demo/lake/teachers/lender/{file}"), &fs::read(fixture("teachers/lender").join(file)).unwrap());
+        work.write_bytes(
+            &format!("target/demo/lake/teachers/lender/{file}"),
+            &fs::read(fixture("teachers/lender").join(file)).unwrap(),
+        );
     }
-    work.write_bytes("target/demo/lake/teachers/lender/history.parquet", &work.bytes("teachers/bazaar/history.parquet"));
+    work.write_bytes(
+        "target/demo/lake/teachers/lender/history.parquet",
+        &work.bytes("teachers/bazaar/history.parquet"),
+    );
     for (path, bytes) in work.files("lake/target") {
         work.write_bytes(&format!("target/demo/lake/accounts/scenario=courier/{path}"), &bytes);
     }
@@ -69,8 +85,9 @@ fn f76_the_shipped_dag_is_python_and_runs_the_shipped_commands() {
     assert!(Command::new(python()).args(["-c", parses]).arg(&dag).status().unwrap().success());
     for file in [dag, fixture("../pipelines/argo/workflow.yaml")] {
         let text = fs::read_to_string(&file).unwrap();
-        let commands =
-            ["run", "stage"].iter().filter(|c| text.contains(&format!("coldstart {c}")) || text.contains(&format!("[coldstart, {c}")));
+        let commands = ["run", "stage"].iter().filter(|c| {
+            text.contains(&format!("coldstart {c}")) || text.contains(&format!("[coldstart, {c}"))
+        });
         assert!(commands.count() > 0 && text.contains("--date") && text.contains("75"), "{}", file.display());
     }
 }
@@ -139,11 +156,13 @@ fn f79_the_last_line_of_merged_streams_is_the_result() {
     }
 }
 
-/// Sends signals to a run some time after its start: it stops with `code`, or it had finished; the same command then publishes what is wanted.
+/// Sends signals to a run some time after its start: it stops with `code`, or it had finished; the same
+/// command then publishes what is wanted.
 fn signalled(signals: &[Signal], code: i32) {
     for delay in [5, 40, 80, 120, 200] {
         let work = Workdir::new();
-        let running = Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
+        let running =
+            Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
         let pid = Pid::from_raw(running.id().try_into().unwrap()).unwrap();
         std::thread::sleep(Duration::from_millis(delay));
         let clock = Instant::now();
@@ -184,8 +203,18 @@ fn f80_a_second_sigterm_ends_the_process_at_once() {
 #[test]
 fn f82_an_odd_environment_changes_no_byte() {
     let odd: [&[(&str, &str)]; 3] = [
-        &[("TZ", "Pacific/Chatham"), ("LC_ALL", "tr_TR.UTF-8"), ("RUST_LOG", "!!=junk"), ("RUST_BACKTRACE", "full")],
-        &[("HOME", "/nowhere"), ("TMPDIR", "/nowhere"), ("RAYON_NUM_THREADS", "3"), ("POLARS_MAX_THREADS", "1")],
+        &[
+            ("TZ", "Pacific/Chatham"),
+            ("LC_ALL", "tr_TR.UTF-8"),
+            ("RUST_LOG", "!!=junk"),
+            ("RUST_BACKTRACE", "full"),
+        ],
+        &[
+            ("HOME", "/nowhere"),
+            ("TMPDIR", "/nowhere"),
+            ("RAYON_NUM_THREADS", "3"),
+            ("POLARS_MAX_THREADS", "1"),
+        ],
         &[],
     ];
     for (i, variables) in odd.into_iter().enumerate() {
@@ -193,7 +222,11 @@ fn f82_an_odd_environment_changes_no_byte() {
         let mut command = work.command(&["run", "../pipeline.toml", "--date", DATE]);
         if i == 2 {
             command = Command::new("sh");
-            command.args(["-c", "umask 077; ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_coldstart")]);
+            command.args([
+                "-c",
+                "umask 077; ulimit -n 64; exec \"$0\" \"$@\"",
+                env!("CARGO_BIN_EXE_coldstart"),
+            ]);
             command.args(["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
             command.env_clear().current_dir(work.path("cwd")).stdout(Stdio::piped()).stderr(Stdio::piped());
         }

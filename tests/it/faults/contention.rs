@@ -27,7 +27,9 @@ fn b24_two_runs_of_the_same_date_do_the_work_once() {
 fn fifty_pairs(dates: [&str; 2], each: impl Fn(&Workdir, &[Ran])) {
     for _ in 0..50 {
         let work = Workdir::new();
-        let running = dates.map(|date| Ran::start(work.command(&["run", "../pipeline.toml", "--date", date, "--threads", "1"])));
+        let running = dates.map(|date| {
+            Ran::start(work.command(&["run", "../pipeline.toml", "--date", date, "--threads", "1"]))
+        });
         each(&work, &running.map(|r| r.finish()));
         let mut first = work.published();
         first.retain(|path, _| path.contains(&format!("ds={DATE}")));
@@ -39,7 +41,8 @@ fn fifty_pairs(dates: [&str; 2], each: impl Fn(&Workdir, &[Ran])) {
 #[ignore = "a minute: fifty pairs of runs"]
 fn b24_two_runs_of_one_date_started_together_publish_once() {
     fifty_pairs([DATE, DATE], |_, ran| {
-        let published = ran.iter().filter(|r| r.code == Some(0) && r.result()["status"] == "published").count();
+        let published =
+            ran.iter().filter(|r| r.code == Some(0) && r.result()["status"] == "published").count();
         assert_eq!(published, 1, "{}{}", ran[0], ran[1]);
         for r in ran.iter().filter(|r| r.code != Some(0)) {
             assert!(r.error(75)["file"].as_str().is_some_and(|f| f.ends_with("lock")), "{r}");
@@ -63,8 +66,10 @@ fn b25_two_runs_of_different_dates_started_together_publish_both() {
 fn b25_runs_of_different_dates_create_the_tables_together() {
     let work = Workdir::new();
     let dates = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"];
-    let running: Vec<_> =
-        dates.map(|d| Ran::start(work.command(&["run", "../pipeline.toml", "--date", d, "--threads", "1"]))).into_iter().collect();
+    let running: Vec<_> = dates
+        .map(|d| Ran::start(work.command(&["run", "../pipeline.toml", "--date", d, "--threads", "1"])))
+        .into_iter()
+        .collect();
     for ran in running.into_iter().map(|r| r.finish()) {
         ran.is("published");
     }
@@ -80,7 +85,8 @@ fn b25_runs_of_different_dates_create_the_tables_together() {
 #[test]
 fn b28_the_lock_of_a_killed_run_is_free_at_once() {
     let work = Workdir::new();
-    let mut running = Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
+    let mut running =
+        Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
     while !work.path(&format!("out/_runs/ds={DATE}.lock")).exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -100,22 +106,31 @@ fn b30_readers_see_the_old_table_or_the_new_one_while_it_is_replaced() {
             let (mut reads, mut crossed) = (0u32, 0u32);
             while !done.load(Ordering::Relaxed) || reads == 0 {
                 for table in ["classification", "soft_labels"] {
-                    let found: Files = work.files(&format!("out/{table}")).into_iter().map(|(f, b)| (format!("{table}/{f}"), b)).collect();
+                    let found: Files = work
+                        .files(&format!("out/{table}"))
+                        .into_iter()
+                        .map(|(f, b)| (format!("{table}/{f}"), b))
+                        .collect();
                     reads += 1;
                     if found == old[table] || found == new[table] {
                         continue;
                     }
-                    // A reader that listed one version and opened the other misses files, whose names differ; it never gets other bytes.
+                    // A reader that listed one version and opened the other misses files, whose names differ;
+                    // it never gets other bytes.
                     crossed += 1;
                     for (file, bytes) in found.iter().filter(|(_, b)| !b.is_empty()) {
-                        assert!([&old[table], &new[table]].iter().any(|v| v.get(file) == Some(bytes)), "{file} is of neither version");
+                        assert!(
+                            [&old[table], &new[table]].iter().any(|v| v.get(file) == Some(bytes)),
+                            "{file} is of neither version"
+                        );
                     }
                 }
             }
             (reads, crossed)
         });
         for i in 0..6 {
-            let more: &[&str] = if i % 2 == 0 { &["--replace"] } else { &["--replace", "--set", "student.seed=1"] };
+            let more: &[&str] =
+                if i % 2 == 0 { &["--replace"] } else { &["--replace", "--set", "student.seed=1"] };
             work.run(more).is("published");
         }
         done.store(true, Ordering::Relaxed);
@@ -124,7 +139,8 @@ fn b30_readers_see_the_old_table_or_the_new_one_while_it_is_replaced() {
     });
 }
 
-/// A reader in Python that reads again and again until its stdin ends; then it prints how often it read and how many versions it saw.
+/// A reader in Python that reads again and again until its stdin ends; then it prints how often it read and
+/// how many versions it saw.
 fn reader(work: &Workdir, name: &str) -> std::process::Child {
     let mut command = std::process::Command::new(python());
     command.arg(fixture("readers.py")).arg(work.path("out")).args(["--watch", name]);
@@ -138,7 +154,11 @@ fn b30_duckdb_and_pyarrow_see_no_mixture_while_a_partition_is_published_a_hundre
     work.run(&[]).is("published");
     let readers = ["duckdb", "pyarrow.dataset"].map(|name| (name, reader(&work, name)));
     for i in 0..100 {
-        let more: &[&str] = if i % 2 == 0 { &["--replace", "--set", "target.class_shares={ fraud = 0.3 }"] } else { &["--replace"] };
+        let more: &[&str] = if i % 2 == 0 {
+            &["--replace", "--set", "target.class_shares={ fraud = 0.3 }"]
+        } else {
+            &["--replace"]
+        };
         work.run(more).is("published");
     }
     for (name, mut reader) in readers {
@@ -151,7 +171,10 @@ fn b30_duckdb_and_pyarrow_see_no_mixture_while_a_partition_is_published_a_hundre
         }
         let seen: Value = serde_json::from_str(&said).expect("one line");
         let reads = seen["reads"].as_u64().unwrap_or(0);
-        assert!(reads >= 50 && seen["versions"]["classification"] == 2 && seen["versions"]["soft_labels"] == 2, "{name}: {seen}");
+        assert!(
+            reads >= 50 && seen["versions"]["classification"] == 2 && seen["versions"]["soft_labels"] == 2,
+            "{name}: {seen}"
+        );
         assert!(seen["crossed"].as_u64().is_some_and(|n| n * 5 <= reads), "{name}: {seen}");
     }
 }

@@ -51,7 +51,8 @@ fn a7_a_stage_without_its_record_is_done_again_and_no_other() {
 
 #[test]
 fn a8_a_stage_whose_output_is_gone_or_altered_is_done_again() {
-    let damage: [fn(&mut Vec<u8>); 3] = [|b| *b.last_mut().unwrap() ^= 1, |b| b.truncate(b.len() / 2), |b| b.clear()];
+    let damage: [fn(&mut Vec<u8>); 3] =
+        [|b| *b.last_mut().unwrap() ^= 1, |b| b.truncate(b.len() / 2), |b| b.clear()];
     let work = before_the_last();
     let outputs: Vec<String> = work.files(RUN).into_keys().filter(|f| f.contains('/')).collect();
     assert!(outputs.len() >= 5, "{outputs:?}");
@@ -120,11 +121,15 @@ fn a6_a_kill_between_publication_and_its_record_is_healed_by_the_same_command() 
 #[test]
 fn a5_what_a_killed_exchange_left_in_the_run_directory_is_removed() {
     let work = Workdir::new();
-    work.write_text(&format!("{RUN}/publish/classification/part-00000-0123456789ab.parquet"), "the partition that was displaced");
+    work.write_text(
+        &format!("{RUN}/publish/classification/part-00000-0123456789ab.parquet"),
+        "the partition that was displaced",
+    );
     work.write_text(&format!("{RUN}/fit/student/half"), "half of a file");
     let ran = work.run(&[]);
     assert_same(&work.published(), reference(), &ran);
-    let left: Vec<String> = work.files(RUN).into_keys().filter(|f| f.contains('/') && !f.starts_with("explanation/")).collect();
+    let left: Vec<String> =
+        work.files(RUN).into_keys().filter(|f| f.contains('/') && !f.starts_with("explanation/")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -140,14 +145,23 @@ fn a11_a_table_that_cannot_be_made_is_73_and_names_the_path() {
     assert_same(&work.published(), reference(), &ran);
 }
 
-/// Kills a run over an older version again and again: each table is the old one or the new one, whole, and in the end all are new.
+/// Kills a run over an older version again and again: each table is the old one or the new one, whole, and in
+/// the end all are new.
 fn random_kills(seed: u64, kills: usize, longest_ms: f64) {
     let mut random = Random::stream(seed, &["kills"]);
     let work = Workdir::new();
     work.restore_output(older());
     let mut killed = 0;
     while killed < kills {
-        let mut running = Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1", "--replace"]));
+        let mut running = Ran::start(work.command(&[
+            "run",
+            "../pipeline.toml",
+            "--date",
+            DATE,
+            "--threads",
+            "1",
+            "--replace",
+        ]));
         std::thread::sleep(Duration::from_micros((random.uniform() * longest_ms * 1000.0) as u64));
         running.kill();
         let ran = running.finish();
@@ -181,7 +195,8 @@ fn a9_a_first_run_that_is_killed_at_random_is_resumed_without_replace() {
     let mut random = Random::stream(2, &["first"]);
     let work = Workdir::new();
     for _ in 0..10 {
-        let mut running = Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
+        let mut running =
+            Ran::start(work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]));
         std::thread::sleep(Duration::from_micros((random.uniform() * 300_000.0) as u64));
         running.kill();
         let ran = running.finish();

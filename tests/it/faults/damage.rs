@@ -14,8 +14,13 @@ const HERE: (&str, &str) = ("file", "part-1.parquet");
 
 #[test]
 fn c33_what_is_no_parquet_is_refused_by_name() {
-    let nothing: [&[u8]; 5] =
-        [b"", b"PAR1", b"PAR1PAR1", b"account_id,country\ncrr-1,DE\n", b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"];
+    let nothing: [&[u8]; 5] = [
+        b"",
+        b"PAR1",
+        b"PAR1PAR1",
+        b"account_id,country\ncrr-1,DE\n",
+        b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>",
+    ];
     faults(|f| {
         for bytes in nothing {
             f.refused(65, &[HERE, ("error", "not a Parquet file")], |w| w.write_bytes(PART_1, bytes));
@@ -28,14 +33,17 @@ fn c34_a_truncated_file_or_a_torn_tail_is_refused() {
     faults(|f| {
         let kept: [fn(usize) -> usize; 7] = [|n| n - 1, |n| n - 4, |n| n - 8, |n| n / 2, |_| 1, |_| 4, |_| 8];
         for kept in kept {
-            f.refused(65, &[HERE], |w| w.write_bytes(PART_1, &w.bytes(PART_1)[..kept(w.bytes(PART_1).len())]));
+            f.refused(65, &[HERE], |w| {
+                w.write_bytes(PART_1, &w.bytes(PART_1)[..kept(w.bytes(PART_1).len())])
+            });
         }
         f.refused(65, &[HERE], |w| w.write_bytes(PART_1, &[w.bytes(PART_1), vec![0; 64]].concat()));
     });
 }
 
-/// Flips one byte at each of `offsets` shares of a file. Nothing can tell the flip of a value from a value; what is asserted is that
-/// the stage that first reads every column either refuses the file by name or succeeds, and does nothing else.
+/// Flips one byte at each of `offsets` shares of a file. Nothing can tell the flip of a value from a value;
+/// what is asserted is that the stage that first reads every column either refuses the file by name or
+/// succeeds, and does nothing else.
 fn flip(offsets: impl Iterator<Item = f64>) {
     let work = Workdir::new();
     let whole = parquet(&work.table(PART_1).slice(0, 8), 4);
@@ -93,7 +101,13 @@ fn c37_a_forged_footer_is_refused_at_once_and_in_little_memory() {
     let a_hundred_million_columns = [0x15, 0x02, 0x19, 0xfc, 0x80, 0xe8, 0xfc, 0x33, 0x00, 0x00];
     let a_name_of_two_gigabytes = [0x15, 0x02, 0x19, 0x1c, 0x48, 0xff, 0xff, 0xff, 0xff, 0x07];
     faults(|f| {
-        for footer in [a_hundred_million_columns.to_vec(), a_name_of_two_gigabytes.to_vec(), nested(100), nested(10_000), nested(200_000)] {
+        for footer in [
+            a_hundred_million_columns.to_vec(),
+            a_name_of_two_gigabytes.to_vec(),
+            nested(100),
+            nested(10_000),
+            nested(200_000),
+        ] {
             let clock = Instant::now();
             f.refused(65, &[HERE], |w| w.write_bytes(PART_1, &forged(&footer)));
             assert!(clock.elapsed().as_secs() < 10, "a footer of {} bytes is refused at once", footer.len());
@@ -111,7 +125,8 @@ fn c38_a_page_that_unpacks_to_more_than_the_budget_is_refused() {
     faults(|f| {
         f.refused(65, &[HERE], |w| {
             w.change(PART_1, |t| {
-                let column: StringArray = (0..t.num_rows()).map(|i| (i == 0).then(|| "a".repeat(100 << 20))).collect();
+                let column: StringArray =
+                    (0..t.num_rows()).map(|i| (i == 0).then(|| "a".repeat(100 << 20))).collect();
                 with(&t, "country", Arc::new(column))
             });
             let table = w.table(PART_1);
@@ -120,7 +135,8 @@ fn c38_a_page_that_unpacks_to_more_than_the_budget_is_refused() {
     });
 }
 
-/// The numbers in a Thrift struct in its compact form, and where each stands, by field numbers and, of lists, places.
+/// The numbers in a Thrift struct in its compact form, and where each stands, by field numbers and, of lists,
+/// places.
 struct Numbers<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -222,11 +238,15 @@ fn with_page(bytes: &[u8], (header, _): (usize, usize), path: &[usize], n: i64) 
 
 /// Where the pages of a column of the first row group begin: header and data.
 fn pages(bytes: &[u8], column: usize) -> Vec<(usize, usize)> {
-    let read = |bytes: &[u8], range: &Range<usize>| bytes[range.clone()].iter().rev().fold(0, |n, b| n << 7 | i64::from(b & 0x7f)) / 2;
+    let read = |bytes: &[u8], range: &Range<usize>| {
+        bytes[range.clone()].iter().rev().fold(0, |n, b| n << 7 | i64::from(b & 0x7f)) / 2
+    };
     let end = bytes.len() - 8;
     let from = end - u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
     let footer = Numbers::of(&bytes[from..end]);
-    let number = |field: usize| footer.get(&vec![4, 0, 1, column, 3, field]).map(|place| read(&bytes[from..end], place) as usize);
+    let number = |field: usize| {
+        footer.get(&vec![4, 0, 1, column, 3, field]).map(|place| read(&bytes[from..end], place) as usize)
+    };
     let (mut at, mut found) = (number(11).or(number(9)).unwrap(), Vec::new());
     let after = at + number(7).unwrap();
     while at < after {
@@ -289,7 +309,8 @@ fn c36_what_contradicts_itself_is_refused() {
             let ran = work.run(&[]);
             if ran.code == Some(0) {
                 assert!(
-                    work.probabilities("classification", "account_id") == reference_probabilities()["classification"],
+                    work.probabilities("classification", "account_id")
+                        == reference_probabilities()["classification"],
                     "{what}: other values"
                 );
                 harmless.push(*what);
@@ -305,10 +326,12 @@ fn c36_what_contradicts_itself_is_refused() {
 
 fn compressed(batch: &RecordBatch) -> Vec<u8> {
     use parquet::basic::{Compression, ZstdLevel};
-    let properties =
-        parquet::file::properties::WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .build();
     let mut bytes = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
     writer.close().unwrap();
     bytes
@@ -327,7 +350,8 @@ fn c39_what_a_newer_writer_may_do_is_refused_by_name() {
             let mut bytes = w.bytes(PART_1);
             // in the footer, the name of the column's only path element and then its codec
             let before = [&[0x19, 0x18, 7], b"country".as_slice(), &[0x15]].concat();
-            let at = bytes.windows(before.len()).position(|w| w == before).expect("the column's description") + before.len();
+            let at = bytes.windows(before.len()).position(|w| w == before).expect("the column's description")
+                + before.len();
             bytes[at] = 120;
             w.write_bytes(PART_1, &bytes);
         });

@@ -1,4 +1,5 @@
-//! A and B once more, at a chosen step: what happens where on the disk a run fails, is killed, or waits while another one runs.
+//! A and B once more, at a chosen step: what happens where on the disk a run fails, is killed, or waits while
+//! another one runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -59,7 +60,8 @@ fn a10_an_answer_that_is_lost_is_looked_up() {
 #[test]
 fn a11_an_exchange_that_fails_names_both_paths() {
     faults(|f| {
-        let names = [("file", "out/classification/ds="), ("from", "publish/classification"), ("error", "os error 5")];
+        let names =
+            [("file", "out/classification/ds="), ("from", "publish/classification"), ("error", "os error 5")];
         f.struck("EIO before exchange */out/classification/ds=*", Some(74), &names);
     });
 }
@@ -85,8 +87,11 @@ fn a12_a_full_disk_is_75_and_takes_no_room() {
 #[test]
 fn a13_a_sync_that_fails_is_74_and_costs_the_stage_whose_part_it_was() {
     faults(|f| {
-        let (_, again) =
-            f.struck("EIO before sync */publish/classification/*.parquet", Some(74), &[("file", ".parquet"), ("error", "os error 5")]);
+        let (_, again) = f.struck(
+            "EIO before sync */publish/classification/*.parquet",
+            Some(74),
+            &[("file", ".parquet"), ("error", "os error 5")],
+        );
         assert_eq!(worked(&again), ["classify"], "{again}");
         f.struck("EIO before sync */.fit.done.*", Some(74), &[("file", "fit.done")]);
         f.struck("EIO before sync */out/classification", Some(74), &[("file", "out/classification")]);
@@ -97,7 +102,13 @@ fn a13_a_sync_that_fails_is_74_and_costs_the_stage_whose_part_it_was() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a13_an_input_that_cannot_be_read_is_74() {
-    faults(|f| drop(f.refused_set("target.labels=/proc/self/mem", 74, &[("file", "/proc/self/mem"), ("error", "os error 5")])));
+    faults(|f| {
+        drop(f.refused_set(
+            "target.labels=/proc/self/mem",
+            74,
+            &[("file", "/proc/self/mem"), ("error", "os error 5")],
+        ))
+    });
 }
 
 #[test]
@@ -119,10 +130,15 @@ fn b29_a_run_that_waits_at_any_phase_is_not_overtaken() {
         let work = Workdir::new();
         let running = Ran::start(work.failing(&format!("pause {point}"), RUN));
         let ran = running.paused(&work.path("tmp/paused"), || {
-            assert!(work.run(&[]).error(75)["file"].as_str().is_some_and(|f| f.ends_with(&format!("ds={DATE}.lock"))));
+            assert!(
+                work.run(&[]).error(75)["file"]
+                    .as_str()
+                    .is_some_and(|f| f.ends_with(&format!("ds={DATE}.lock")))
+            );
             work.run(&["--replace"]).error(75);
             work.run(&["--replace", "--set", "name=others"]).error(75);
-            work.coldstart(&["run", "../pipeline.toml", "--date", "2026-01-02", "--threads", "1"]).is("published");
+            work.coldstart(&["run", "../pipeline.toml", "--date", "2026-01-02", "--threads", "1"])
+                .is("published");
         });
         ran.is("published");
         let mut found = work.published();
@@ -159,7 +175,8 @@ fn g88_a_disk_that_stands_still_within_the_commit_costs_time_only() {
 fn peak(rows: usize) -> u64 {
     let work = Workdir::new();
     let scenario = RISK.iter().find(|s| s.name == "courier").expect("the target's scenario");
-    let (accounts, _) = tables::target(&Model::new(scenario, RISK_CLASSES, 7), 7, 0, 0..rows).expect("a target");
+    let (accounts, _) =
+        tables::target(&Model::new(scenario, RISK_CLASSES, 7), 7, 0, 0..rows).expect("a target");
     work.write_target(&[accounts], 10_000);
     let running = Ran::start(work.command(&[RUN, &["--set", "student.max_training_rows=5000"]].concat()));
     let (status, mut peak) = (format!("/proc/{}/status", running.id()), 0);
@@ -178,7 +195,10 @@ fn peak(rows: usize) -> u64 {
 #[cfg(target_os = "linux")]
 fn g85_ten_times_the_accounts_take_no_more_memory() {
     let (once, tenfold) = (peak(60_000), peak(600_000));
-    assert!(once > 0 && tenfold < once + once / 4, "{once} KiB, and {tenfold} KiB for ten times the accounts");
+    assert!(
+        once > 0 && tenfold < once + once / 4,
+        "{once} KiB, and {tenfold} KiB for ten times the accounts"
+    );
 }
 
 /// The steps of a run over an older version, as failpoints name them.

@@ -27,12 +27,23 @@ fn d63_a_volume_far_from_the_date_before_publishes_nothing_until_it_is_accepted(
     fewer(&work, 30);
     let ran = run_at(&work, NEXT, &gates);
     let error = ran.error(65);
-    assert_eq!((&error["gate"], error["hint"].as_str().unwrap().contains("--accept-volume")), (&json!("volume"), true), "{ran}");
+    assert_eq!(
+        (&error["gate"], error["hint"].as_str().unwrap().contains("--accept-volume")),
+        (&json!("volume"), true),
+        "{ran}"
+    );
     let seen: Value = serde_json::from_str(error["value"].as_str().unwrap()).unwrap();
-    assert_eq!((&seen["rows"], &seen["rows_before"], &seen["date_before"]), (&json!(30), &json!(ROWS), &json!(DATE)), "{ran}");
+    assert_eq!(
+        (&seen["rows"], &seen["rows_before"], &seen["date_before"]),
+        (&json!(30), &json!(ROWS), &json!(DATE)),
+        "{ran}"
+    );
     assert_same(&work.published(), &before, &ran);
     let metrics = json_file(&work, &format!("{}/metrics.json", RUN.replace(DATE, NEXT)));
-    assert_eq!((&metrics["status"], &metrics["exit"], &metrics["gates"][3]["verdict"]), (&json!("failed"), &json!(65), &json!("failed")));
+    assert_eq!(
+        (&metrics["status"], &metrics["exit"], &metrics["gates"][3]["verdict"]),
+        (&json!("failed"), &json!(65), &json!("failed"))
+    );
 
     let ran = run_at(&work, NEXT, &[&gates[..], &["--accept-volume"]].concat());
     ran.is("published");
@@ -72,7 +83,11 @@ fn d63_class_shares_far_from_the_date_before_likewise() {
     let other = [&gates[..], &["--set", "target.class_shares={ fraud = 0.9 }"]].concat();
     let ran = run_at(&work, NEXT, &other);
     let error = ran.error(65);
-    assert_eq!((&error["gate"], error["hint"].as_str().unwrap().contains("--accept-shares")), (&json!("shares"), true), "{ran}");
+    assert_eq!(
+        (&error["gate"], error["hint"].as_str().unwrap().contains("--accept-shares")),
+        (&json!("shares"), true),
+        "{ran}"
+    );
     assert!(error["value"].as_str().unwrap().contains("psi"), "{ran}");
     assert_same(&work.published(), &before, &ran);
     run_at(&work, NEXT, &[&other[..], &["--accept-volume"]].concat()).error(65);
@@ -93,7 +108,12 @@ fn d63_an_account_that_was_lost_on_the_way_fails_the_gate_of_rows() {
     let record = format!("{RUN}/classify.done");
     let mut done = json_file(&work, &record);
     let name = part.strip_prefix("classify/").unwrap();
-    let digest = coldstart::run::digest::file(&coldstart::lake::store::Real, &work.path(&format!("{RUN}/classify")), name).unwrap();
+    let digest = coldstart::lake::store::digest::file(
+        &coldstart::lake::store::Real,
+        &work.path(&format!("{RUN}/classify")),
+        name,
+    )
+    .unwrap();
     let place = done["outputs"].as_array().unwrap().iter().position(|o| o["path"] == name).unwrap();
     done["outputs"][place] = serde_json::to_value(digest).unwrap();
     work.write_text(&record, &done.to_string());
@@ -103,7 +123,8 @@ fn d63_an_account_that_was_lost_on_the_way_fails_the_gate_of_rows() {
     let error = ran.error(65);
     assert_eq!((&error["gate"], &error["allowed"]), (&json!("rows"), &json!("30")), "{ran}");
     assert!(of_date(work.published(), DATE).is_empty());
-    // what is broken is refused as often as it is tried; --set gates.rows=warn alone still fails the gate of ids
+    // what is broken is refused as often as it is tried; --set gates.rows=warn alone still fails the gate of
+    // ids
     let ran = run_at(&work, DATE, &[&accept[..], &["--set", "gates.rows=warn"]].concat());
     assert_eq!(ran.error(65)["gate"], "ids", "{ran}");
     fs::remove_file(work.path(&path)).unwrap();

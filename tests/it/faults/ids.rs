@@ -27,7 +27,11 @@ fn d52_ids_that_stand_twice_are_refused_with_examples_or_the_first_counts() {
     };
     let id = texts(&Workdir::new().table(PART_0), "account_id")[0].clone().unwrap();
     faults(|f| {
-        f.refused(65, &[("column", "account_id"), ("value", &id), ("error", "2 rows"), ("hint", "dedupe")], again);
+        f.refused(
+            65,
+            &[("column", "account_id"), ("value", &id), ("error", "2 rows"), ("hint", "dedupe")],
+            again,
+        );
         f.refused(65, &[("column", "account_id"), ("value", &id), ("error", "1 row")], |w| {
             w.change(PART_0, |t| set_ids(&t, &[(9, Some(&id))]));
         });
@@ -37,7 +41,11 @@ fn d52_ids_that_stand_twice_are_refused_with_examples_or_the_first_counts() {
     work.run(&["--set", "target.dedupe=first"]).is("published");
     for (table, wanted) in super::reference_probabilities() {
         let found = work.probabilities(table, "account_id");
-        assert_eq!(found.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>(), "{table}: each id once");
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            wanted.keys().collect::<Vec<_>>(),
+            "{table}: each id once"
+        );
         assert!(found == *wanted, "{table}: the first row of each id counts");
     }
 }
@@ -52,7 +60,19 @@ fn d53_null_empty_and_nul_ids_are_refused_and_all_others_kept_to_the_byte() {
         }
     });
     let long = "x".repeat(10_000);
-    let odd = [" lead", "trail ", "new\nline", "tab\t", "e\u{301}", "\u{e9}", "🦀", "a,b\"c", long.as_str(), "NULL", "-1"];
+    let odd = [
+        " lead",
+        "trail ",
+        "new\nline",
+        "tab\t",
+        "e\u{301}",
+        "\u{e9}",
+        "🦀",
+        "a,b\"c",
+        long.as_str(),
+        "NULL",
+        "-1",
+    ];
     let work = Workdir::new();
     let rows: Vec<(usize, Option<&str>)> = odd.iter().enumerate().map(|(i, id)| (i, Some(*id))).collect();
     work.change(PART_0, |t| set_ids(&t, &rows));
@@ -67,7 +87,8 @@ fn d53_null_empty_and_nul_ids_are_refused_and_all_others_kept_to_the_byte() {
 #[test]
 fn d55_labels_outside_the_set_or_of_one_class_are_refused_with_counts() {
     let labels = |t: &RecordBatch, of: &dyn Fn(usize, Option<String>) -> Option<String>| {
-        let new: Vec<Option<String>> = texts(t, "label").into_iter().enumerate().map(|(i, l)| of(i, l)).collect();
+        let new: Vec<Option<String>> =
+            texts(t, "label").into_iter().enumerate().map(|(i, l)| of(i, l)).collect();
         with(t, "label", Arc::new(StringArray::from(new)))
     };
     let here = [("file", "bazaar/history.parquet"), ("column", "label")];
@@ -76,13 +97,19 @@ fn d55_labels_outside_the_set_or_of_one_class_are_refused_with_counts() {
         f.refused(65, &and(("value", "maybe")), |w| {
             w.change(HISTORY, |t| labels(&t, &|i, l| if i == 3 { Some("maybe".into()) } else { l }))
         });
-        f.refused(65, &and(("error", "null")), |w| w.change(HISTORY, |t| labels(&t, &|i, l| if i == 3 { None } else { l })));
-        f.refused(65, &and(("error", "0 rows of class \"fraud\"")), |w| w.change(HISTORY, |t| labels(&t, &|_, _| Some("legit".into()))));
+        f.refused(65, &and(("error", "null")), |w| {
+            w.change(HISTORY, |t| labels(&t, &|i, l| if i == 3 { None } else { l }))
+        });
+        f.refused(65, &and(("error", "0 rows of class \"fraud\"")), |w| {
+            w.change(HISTORY, |t| labels(&t, &|_, _| Some("legit".into())))
+        });
         f.refused(65, &and(("error", "1 rows of class")), |w| {
             w.change(HISTORY, |t| labels(&t, &|i, _| Some(if i == 0 { "fraud" } else { "legit" }.into())));
         });
         f.refused(65, &and(("error", "missing")), |w| w.change(HISTORY, |t| renamed(&t, "label", "lable")));
-        f.refused(65, &[here[0], ("column", "held_out")], |w| w.change(HISTORY, |t| renamed(&t, "held_out", "held")));
+        f.refused(65, &[here[0], ("column", "held_out")], |w| {
+            w.change(HISTORY, |t| renamed(&t, "held_out", "held"))
+        });
         f.refused(65, &[here[0]], |w| w.change(HISTORY, |t| t.slice(0, 0)));
     });
 }

@@ -15,7 +15,9 @@ const HERE: (&str, &str) = ("file", "part-1.parquet");
 #[test]
 fn c32_a_missing_input_is_66_and_an_empty_one_65() {
     faults(|f| {
-        f.refused(66, &[("file", "lake/target")], |w| fs::rename(w.path("lake/target"), w.path("lake/elsewhere")).unwrap());
+        f.refused(66, &[("file", "lake/target")], |w| {
+            fs::rename(w.path("lake/target"), w.path("lake/elsewhere")).unwrap()
+        });
         f.refused_set("target.accounts=lake/target/*.nothing", 66, &[("value", "*.nothing")]);
         f.refused(65, &[("file", "lake/target"), ("error", "no Parquet file")], |w| {
             fs::remove_file(w.path(PART_0)).unwrap();
@@ -27,14 +29,22 @@ fn c32_a_missing_input_is_66_and_an_empty_one_65() {
 #[test]
 fn c40_hidden_entries_are_no_data_and_foreign_files_are_named() {
     let (work, ran) = tolerated(|w| {
-        for name in ["_SUCCESS", ".part-0.parquet.crc", ".DS_Store", "_temporary/0/part-9.parquet", ".hidden/part-9.parquet"] {
+        for name in [
+            "_SUCCESS",
+            ".part-0.parquet.crc",
+            ".DS_Store",
+            "_temporary/0/part-9.parquet",
+            ".hidden/part-9.parquet",
+        ] {
             w.write_text(&format!("lake/target/{name}"), "not data");
         }
     });
     super::assert_same(&work.published(), reference(), &ran);
     faults(|f| {
         for name in ["part-1.parquet.tmp", "part-1.csv", "README"] {
-            f.refused(65, &[("file", name), ("error", "foreign")], |w| w.write_text(&format!("lake/target/{name}"), "x"));
+            f.refused(65, &[("file", name), ("error", "foreign")], |w| {
+                w.write_text(&format!("lake/target/{name}"), "x")
+            });
         }
     });
 }
@@ -49,8 +59,12 @@ fn c41_what_is_not_a_regular_file_of_the_directory_is_refused_without_a_hang() {
         f.refused(65, &[("file", "x.parquet"), ("error", "not a regular file")], |w| {
             assert!(Command::new("mkfifo").arg(w.path("lake/target/x.parquet")).status().unwrap().success());
         });
-        f.refused(65, &[("file", "x.parquet"), ("error", "directory")], |w| fs::create_dir(w.path("lake/target/x.parquet")).unwrap());
-        f.refused(66, &[("file", "x.parquet")], |w| symlink(w.path("nowhere"), w.path("lake/target/x.parquet")).unwrap());
+        f.refused(65, &[("file", "x.parquet"), ("error", "directory")], |w| {
+            fs::create_dir(w.path("lake/target/x.parquet")).unwrap()
+        });
+        f.refused(66, &[("file", "x.parquet")], |w| {
+            symlink(w.path("nowhere"), w.path("lake/target/x.parquet")).unwrap()
+        });
         f.refused(65, &[("file", "loop")], |w| symlink("..", w.path("lake/target/loop")).unwrap());
     });
 }
@@ -60,10 +74,18 @@ fn c42_the_order_of_columns_means_nothing_and_their_types_everything() {
     tolerated(|w| w.change(PART_1, |t| table(named_columns(&t).into_iter().rev().collect())));
     faults(|f| {
         f.refused(65, &[HERE, ("column", "tx_count_30d"), ("error", "Float64"), ("error", "Int64")], |w| {
-            w.change(PART_1, |t| with(&t, "tx_count_30d", cast(t.column_by_name("tx_count_30d").unwrap(), &DataType::Float64).unwrap()));
+            w.change(PART_1, |t| {
+                with(
+                    &t,
+                    "tx_count_30d",
+                    cast(t.column_by_name("tx_count_30d").unwrap(), &DataType::Float64).unwrap(),
+                )
+            });
         });
         f.refused(65, &[HERE, ("column", "status")], |w| w.change(PART_1, |t| without(&t, "status")));
-        f.refused(65, &[HERE, ("column", "extra")], |w| w.change(PART_1, |t| with(&t, "extra", t.column(0).clone())));
+        f.refused(65, &[HERE, ("column", "extra")], |w| {
+            w.change(PART_1, |t| with(&t, "extra", t.column(0).clone()))
+        });
     });
 }
 
@@ -73,13 +95,22 @@ fn c43_columns_that_differ_by_case_or_not_at_all_are_refused() {
         for name in ["Country", "COUNTRY", "country"] {
             f.refused(65, &[("file", "part-0.parquet"), ("column", name)], |w| {
                 both(w, |t| {
-                    table(named_columns(&t).into_iter().chain([(name.to_string(), t.column_by_name("country").unwrap().clone())]).collect())
+                    table(
+                        named_columns(&t)
+                            .into_iter()
+                            .chain([(name.to_string(), t.column_by_name("country").unwrap().clone())])
+                            .collect(),
+                    )
                 });
             });
         }
-        f.refused(65, &[("column", "country"), ("hint", "COUNTRY")], |w| both(w, |t| renamed(&t, "country", "COUNTRY")));
+        f.refused(65, &[("column", "country"), ("hint", "COUNTRY")], |w| {
+            both(w, |t| renamed(&t, "country", "COUNTRY"))
+        });
         f.refused(65, &[("column", "account_id")], |w| both(w, |t| without(&t, "account_id")));
-        f.refused(65, &[("column", "country"), ("teacher", "bazaar")], |w| both(w, |t| without(&t, "country")));
+        f.refused(65, &[("column", "country"), ("teacher", "bazaar")], |w| {
+            both(w, |t| without(&t, "country"))
+        });
     });
 }
 
@@ -112,10 +143,19 @@ fn c46_row_groups_and_files_without_rows_mean_nothing() {
     tolerated(|w| w.write_target(&[w.target()], 1));
     tolerated(|w| {
         let all = w.target();
-        w.write_target(&[all.slice(0, 0), all.slice(0, 1), all.slice(1, all.num_rows() - 1), all.slice(0, 0)], 1_000_000);
+        w.write_target(
+            &[all.slice(0, 0), all.slice(0, 1), all.slice(1, all.num_rows() - 1), all.slice(0, 0)],
+            1_000_000,
+        );
     });
     faults(|f| {
-        f.refused(65, &[("file", "lake/target"), ("error", "no account")], |w| w.write_target(&[w.target().slice(0, 0)], 64));
-        f.refused_set("target.where=country = 'nowhere'", 65, &[("error", "no account"), ("hint", "target.where")]);
+        f.refused(65, &[("file", "lake/target"), ("error", "no account")], |w| {
+            w.write_target(&[w.target().slice(0, 0)], 64)
+        });
+        f.refused_set(
+            "target.where=country = 'nowhere'",
+            65,
+            &[("error", "no account"), ("hint", "target.where")],
+        );
     });
 }

@@ -20,10 +20,14 @@ pub fn events(work: &Workdir) -> Vec<Value> {
         assert!(groups == [8, 4, 4, 4, 12] && id.chars().all(|c| c == '-' || c.is_ascii_hexdigit()), "{id}");
         assert!(event["eventTime"].as_str().unwrap().ends_with('Z'), "{event}");
         for (place, keys) in [("", &["producer", "schemaURL"][..]), ("/job", &["namespace", "name"])] {
-            keys.iter().for_each(|key| assert!(event.pointer(place).unwrap()[key].is_string(), "{key}: {event}"));
+            keys.iter()
+                .for_each(|key| assert!(event.pointer(place).unwrap()[key].is_string(), "{key}: {event}"));
         }
         for dataset in ["inputs", "outputs"].iter().flat_map(|k| event[k].as_array().unwrap()) {
-            assert!(dataset["namespace"] == "file" && dataset["name"].as_str().unwrap().starts_with('/'), "{dataset}");
+            assert!(
+                dataset["namespace"] == "file" && dataset["name"].as_str().unwrap().starts_with('/'),
+                "{dataset}"
+            );
         }
         assert_eq!(event["run"]["facets"]["nominalTime"]["nominalStartTime"], format!("{DATE}T00:00:00Z"));
     }
@@ -55,7 +59,8 @@ fn f83_every_attempt_has_a_start_and_one_end() {
     let work = Workdir::new();
     let parent = "http://airflow/main/dag.task/0192d1a4-5a2e-7c7f-8f3a-0123456789ab";
     let attempt = |more: &[&str]| {
-        let mut command = work.command(&[&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"], more].concat());
+        let mut command =
+            work.command(&[&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"], more].concat());
         command.env("OPENLINEAGE_PARENT_ID", parent).env("OPENLINEAGE_NAMESPACE", "risk");
         Ran::start(command).finish()
     };
@@ -63,7 +68,8 @@ fn f83_every_attempt_has_a_start_and_one_end() {
     attempt(&["--max-memory", "2M"]).error(75);
     // killed: no handler runs, and the next attempt says how it ended
     let command = work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
-    let ran = Ran::halted_at(command, ("score", "done"), |process| kill_process(process, Signal::KILL).unwrap());
+    let ran =
+        Ran::halted_at(command, ("score", "done"), |process| kill_process(process, Signal::KILL).unwrap());
     assert_eq!(ran.code, None, "{ran}");
     let ran = attempt(&[]);
     ran.is("published");
@@ -75,11 +81,27 @@ fn f83_every_attempt_has_a_start_and_one_end() {
     let events = events(&work);
     let last = |kind: &str| events.iter().rev().find(|e| e["eventType"] == kind).unwrap();
     let complete = last("COMPLETE");
-    assert_eq!(complete["run"]["facets"]["parent"]["job"], json!({"namespace": "http://airflow/main", "name": "dag.task"}));
-    assert_eq!((&complete["job"]["namespace"], &complete["job"]["name"]), (&json!("risk"), &json!("couriers")));
-    let table = complete["outputs"].as_array().unwrap().iter().find(|o| o["name"].as_str().unwrap().ends_with("/classification")).unwrap();
+    assert_eq!(
+        complete["run"]["facets"]["parent"]["job"],
+        json!({"namespace": "http://airflow/main", "name": "dag.task"})
+    );
+    assert_eq!(
+        (&complete["job"]["namespace"], &complete["job"]["name"]),
+        (&json!("risk"), &json!("couriers"))
+    );
+    let table = complete["outputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|o| o["name"].as_str().unwrap().ends_with("/classification"))
+        .unwrap();
     assert_eq!(table["outputFacets"]["outputStatistics"]["rowCount"], ROWS);
-    let fields: Vec<&str> = table["facets"]["schema"]["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    let fields: Vec<&str> = table["facets"]["schema"]["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["name"].as_str().unwrap())
+        .collect();
     assert!(["account_id", "class", "p_fraud", "ds"].iter().all(|f| fields.contains(f)), "{fields:?}");
     assert!(last("FAIL")["run"]["facets"]["errorMessage"]["message"].as_str().unwrap().contains("--replace"));
     assert!(complete["inputs"].as_array().unwrap().len() == 4);
@@ -102,7 +124,13 @@ fn f83_events_that_cannot_be_written_are_a_warning() {
         &|w| fs::create_dir_all(w.path(&format!("{RUN}/openlineage.jsonl"))).unwrap(),
         &|w| {
             fs::create_dir_all(w.path(RUN)).unwrap();
-            assert!(Command::new("mkfifo").arg(w.path(&format!("{RUN}/openlineage.jsonl"))).status().unwrap().success());
+            assert!(
+                Command::new("mkfifo")
+                    .arg(w.path(&format!("{RUN}/openlineage.jsonl")))
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         },
         &|w| {
             fs::create_dir_all(w.path(RUN)).unwrap();
@@ -133,5 +161,8 @@ fn f83_an_event_that_a_kill_cut_short_does_not_spoil_the_next() {
     work.run(&[]).is("published");
     let text = String::from_utf8(work.bytes(&format!("{RUN}/openlineage.jsonl"))).unwrap();
     let whole: Vec<Value> = text.lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(whole.iter().map(|e| e["eventType"].as_str().unwrap()).collect::<Vec<_>>(), ["START", "COMPLETE"]);
+    assert_eq!(
+        whole.iter().map(|e| e["eventType"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["START", "COMPLETE"]
+    );
 }

@@ -1,10 +1,13 @@
 //! The faults that a scheduled job must survive, by the letters and numbers of the project's fault catalogue:
-//! [`crash`] (A: killed and damaged runs), [`contention`] (B: runs and readers at the same time), [`durable`] (A, B, G at a chosen step on
-//! disk), [`inputs`] and [`damage`] (C), [`values`] and [`ids`] (D), [`bundles`] and [`onnx`] (E), [`command_line`] (F, G), [`orchestrator`],
-//! [`gates`] and [`lineage`] (D63, F78 to F84, G86). Power is lost in `src/run/faults.rs`, on a disk in memory.
+//! [`crash`] (A: killed and damaged runs), [`contention`] (B: runs and readers at the same time), [`durable`]
+//! (A, B, G at a chosen step on disk), [`inputs`] and [`damage`] (C), [`values`] and [`ids`] (D), [`bundles`]
+//! and [`onnx`] (E), [`command_line`] (F, G), [`orchestrator`],
+//! [`gates`] and [`lineage`] (D63, F78 to F84, G86). Power is lost in `src/job/faults.rs`, on a disk in
+//! memory.
 //!
-//! Whatever the fault, [`Faults`] asserts the same of the run: the exit code and one JSON error line that names what is wrong; nothing on stdout;
-//! what was published before untouched, and nothing written elsewhere; no panic, no secret, no more memory than the limit of
+//! Whatever the fault, [`Faults`] asserts the same of the run: the exit code and one JSON error line that
+//! names what is wrong; nothing on stdout; what was published before untouched, and nothing written
+//! elsewhere; no panic, no secret, no more memory than the limit of
 //! [`Workdir::command`]; and, once the fault is mended, the very bytes that a run without it publishes.
 //!
 //! | not here | why |
@@ -50,7 +53,8 @@ pub fn both(work: &Workdir, change: impl Fn(RecordBatch) -> RecordBatch) {
     [PART_0, PART_1].iter().for_each(|part| work.change(part, &change));
 }
 
-/// A pipeline with an older version published for the date; faults come and go, and it ends as if there had been none.
+/// A pipeline with an older version published for the date; faults come and go, and it ends as if there had
+/// been none.
 pub struct Faults {
     work: Workdir,
     whole: Files,
@@ -71,7 +75,8 @@ impl Faults {
         Faults { work, whole }
     }
 
-    /// What `breaks` breaks makes the run end with `code`, and each of `names` (a key of the error line, and a part of its value) is said.
+    /// What `breaks` breaks makes the run end with `code`, and each of `names` (a key of the error line, and
+    /// a part of its value) is said.
     pub fn refused(&self, code: i32, names: &[(&str, &str)], breaks: impl FnOnce(&Workdir)) -> Value {
         self.refused_with(&[], code, names, breaks)
     }
@@ -81,7 +86,13 @@ impl Faults {
         self.refused_with(&["--set", pair], code, names, |_| {})
     }
 
-    pub fn refused_with(&self, arguments: &[&str], code: i32, names: &[(&str, &str)], breaks: impl FnOnce(&Workdir)) -> Value {
+    pub fn refused_with(
+        &self,
+        arguments: &[&str],
+        code: i32,
+        names: &[(&str, &str)],
+        breaks: impl FnOnce(&Workdir),
+    ) -> Value {
         breaks(&self.work);
         let (before, published) = (outside(&self.work), self.work.published());
         let ran = self.work.run(&[&["--replace"], arguments].concat());
@@ -102,17 +113,20 @@ impl Faults {
         error
     }
 
-    /// Whatever became of the run: nothing is written outside of the output, every table is whole, and nothing is said that must not be.
+    /// Whatever became of the run: nothing is written outside of the output, every table is whole, and
+    /// nothing is said that must not be.
     fn unseen(&self, ran: &Ran, before: &Files) {
         discreet(ran, &self.work);
         let after = outside(&self.work);
-        let changed: Vec<&String> = after.keys().chain(before.keys()).filter(|f| after.get(*f) != before.get(*f)).collect();
+        let changed: Vec<&String> =
+            after.keys().chain(before.keys()).filter(|f| after.get(*f) != before.get(*f)).collect();
         assert!(changed.is_empty(), "nothing is written outside of the output: {changed:?}\n{ran}");
         whole_tables(&self.work, ran);
     }
 
-    /// A step of the run on disk fails or is its last (`ACTION WHEN STEP PATH`, see `tests/failing.rs`). It ends with `code`, the error line
-    /// says `names`, and the same command then ends like an undisturbed run. Returns the run that failed and the one that did not.
+    /// A step of the run on disk fails or is its last (`ACTION WHEN STEP PATH`, see `tests/failing.rs`). It
+    /// ends with `code`, the error line says `names`, and the same command then ends like an undisturbed run.
+    /// Returns the run that failed and the one that did not.
     pub fn struck(&self, failpoint: &str, code: Option<i32>, names: &[(&str, &str)]) -> (Ran, Ran) {
         self.struck_any(failpoint, &[code], names)
     }
@@ -130,7 +144,8 @@ impl Faults {
         self.unseen(&ran, &before);
         // a table that is not durable yet keeps what it displaced
         if ran.code == Some(75) && (!failpoint.contains(" sync ") || failpoint.contains("_runs")) {
-            let unfinished: Vec<String> = self.work.files("out/_runs").into_keys().filter(|f| half_made(f, &self.work)).collect();
+            let unfinished: Vec<String> =
+                self.work.files("out/_runs").into_keys().filter(|f| half_made(f, &self.work)).collect();
             assert!(unfinished.is_empty(), "{failpoint}: {unfinished:?} takes room on a full disk\n{ran}");
         }
         let again = self.mended();
@@ -154,21 +169,27 @@ impl Faults {
         assert!(ran.result()["status"].as_str().is_some_and(|s| s.ends_with("published")), "{ran}");
         discreet(&ran, &self.work);
         assert_same(&self.work.published(), reference(), &ran);
-        let left: Vec<String> =
-            self.work.files("out/_runs").into_keys().filter(|f| half_made(f, &self.work) || f.ends_with(".done")).collect();
+        let left: Vec<String> = self
+            .work
+            .files("out/_runs")
+            .into_keys()
+            .filter(|f| half_made(f, &self.work) || f.ends_with(".done"))
+            .collect();
         assert!(left.is_empty(), "{left:?} is left\n{ran}");
         ran
     }
 }
 
-/// Whether a file of the run directories is part of something that is not finished: a temporary file, a table that is gathered, a
-/// stage's output without its record.
+/// Whether a file of the run directories is part of something that is not finished: a temporary file, a table
+/// that is gathered, a stage's output without its record.
 fn half_made(path: &str, work: &Workdir) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         // replaced file by file, and digested in the record
         [_, _, "explanation", file] => file.ends_with(".tmp"),
-        [pipeline, date, stage, _, ..] => *stage == "publish" || !work.path(&format!("out/_runs/{pipeline}/{date}/{stage}.done")).exists(),
+        [pipeline, date, stage, _, ..] => {
+            *stage == "publish" || !work.path(&format!("out/_runs/{pipeline}/{date}/{stage}.done")).exists()
+        }
         _ => path.ends_with(".tmp"),
     }
 }
@@ -194,7 +215,10 @@ pub fn whole_tables(work: &Workdir, ran: &Ran) {
         }
         if files != old.get(table) && files != new.get(table) {
             count("torn");
-            panic!("{table} is neither the old one nor the new one: {:?}\n{ran}", files.map(|f| f.keys().collect::<Vec<_>>()));
+            panic!(
+                "{table} is neither the old one nor the new one: {:?}\n{ran}",
+                files.map(|f| f.keys().collect::<Vec<_>>())
+            );
         }
     }
 }
@@ -206,16 +230,23 @@ fn outside(work: &Workdir) -> Files {
     files
 }
 
-/// Log lines are JSON, and neither they nor any file of the output holds a panic's text or the secret of the environment.
+/// Log lines are JSON, and neither they nor any file of the output holds a panic's text or the secret of the
+/// environment.
 pub fn discreet(ran: &Ran, work: &Workdir) {
     for line in ran.stderr.lines() {
-        assert!(serde_json::from_str::<Value>(line).is_ok_and(|v| v.is_object()), "a log line is a JSON object, not {line}\n{ran}");
+        assert!(
+            serde_json::from_str::<Value>(line).is_ok_and(|v| v.is_object()),
+            "a log line is a JSON object, not {line}\n{ran}"
+        );
     }
     for text in ["panicked", "RUST_BACKTRACE", CANARY] {
         assert!(!ran.stdout.contains(text) && !ran.stderr.contains(text), "{text:?} is said\n{ran}");
     }
     for (path, bytes) in work.files("out") {
-        assert!(!bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()), "the secret stands in {path}\n{ran}");
+        assert!(
+            !bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()),
+            "the secret stands in {path}\n{ran}"
+        );
     }
 }
 
@@ -228,7 +259,8 @@ pub fn assert_same(found: &Files, wanted: &Files, ran: &Ran) {
     }
 }
 
-/// A change that must change nothing for any account: runs the pipeline so changed and compares every probability to the last bit.
+/// A change that must change nothing for any account: runs the pipeline so changed and compares every
+/// probability to the last bit.
 pub fn tolerated(changes: impl FnOnce(&Workdir)) -> (Workdir, Ran) {
     let work = Workdir::new();
     changes(&work);

@@ -1,13 +1,14 @@
 //! E70, ONNX: graphs from anywhere, whose inputs or outputs are not what a teacher's are, or that mean harm.
 
-use coldstart::teacher::onnx_proto::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SequenceTypeProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute, element,
+use crate::workdir::Workdir;
+use coldstart::models::onnx_proto::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SequenceTypeProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    attribute, element,
 };
 use prost::Message;
 
 use super::faults;
-use crate::workdir::Workdir;
 
 const TOML: &str = "teachers/bazaar/teacher.toml";
 const MODEL: (&str, &str) = ("file", "bazaar/model.onnx");
@@ -18,7 +19,8 @@ const WIDTH: i64 = 15;
 fn value(name: &str, elem_type: i32, columns: i64) -> ValueInfoProto {
     let rows = DimensionProto { dim_param: Some("rows".into()), ..Default::default() };
     let columns = DimensionProto { dim_value: Some(columns), ..Default::default() };
-    let tensor_type = Some(TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim: vec![rows, columns] }) });
+    let tensor_type =
+        Some(TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim: vec![rows, columns] }) });
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type, ..Default::default() }) }
 }
 
@@ -42,8 +44,19 @@ fn integer(name: &str, i: i64) -> AttributeProto {
 /// A softmax over `classes` linear functions of `width` columns: `x` -> `p`, and what else is made of `p`.
 fn model(width: i64, classes: i64, more: Vec<NodeProto>, outputs: Vec<ValueInfoProto>) -> ModelProto {
     let raw_data = (0..width * classes).flat_map(|i| (i as f32 / 1e6).to_le_bytes()).collect();
-    let weights = TensorProto { name: "w".into(), dims: vec![width, classes], data_type: element::FLOAT, raw_data, ..Default::default() };
-    let zero = TensorProto { name: "zero".into(), data_type: element::FLOAT, raw_data: vec![0; 4], ..Default::default() };
+    let weights = TensorProto {
+        name: "w".into(),
+        dims: vec![width, classes],
+        data_type: element::FLOAT,
+        raw_data,
+        ..Default::default()
+    };
+    let zero = TensorProto {
+        name: "zero".into(),
+        data_type: element::FLOAT,
+        raw_data: vec![0; 4],
+        ..Default::default()
+    };
     let mut nodes = vec![
         node("IsNaN", &["x"], &["gone"], vec![]),
         node("Where", &["gone", "zero", "x"], &["full"], vec![]),
@@ -60,7 +73,12 @@ fn model(width: i64, classes: i64, more: Vec<NodeProto>, outputs: Vec<ValueInfoP
         ..Default::default()
     };
     let import = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
-    ModelProto { ir_version: 8, graph: Some(graph), opset_import: vec![import("", 15), import("ai.onnx.ml", 2)], ..Default::default() }
+    ModelProto {
+        ir_version: 8,
+        graph: Some(graph),
+        opset_import: vec![import("", 15), import("ai.onnx.ml", 2)],
+        ..Default::default()
+    }
 }
 
 fn probabilities() -> ValueInfoProto {
@@ -78,25 +96,46 @@ fn teach(work: &Workdir, model: &[u8]) {
 fn e70_outputs_that_are_not_probabilities_are_refused_with_what_to_export_instead() {
     let labels = || node("ArgMax", &["p"], &["label"], vec![integer("axis", 1)]);
     let maps = {
-        let entry = TypeProto { tensor_type: Some(TensorTypeProto { elem_type: element::FLOAT, shape: None }), ..Default::default() };
-        let map = coldstart::teacher::onnx_proto::MapTypeProto { key_type: element::INT64, value_type: Some(entry) };
+        let entry = TypeProto {
+            tensor_type: Some(TensorTypeProto { elem_type: element::FLOAT, shape: None }),
+            ..Default::default()
+        };
+        let map =
+            coldstart::models::onnx_proto::MapTypeProto { key_type: element::INT64, value_type: Some(entry) };
         let element = TypeProto { map_type: Some(Box::new(map)), ..Default::default() };
         let sequence_type = Some(Box::new(SequenceTypeProto { elem_type: Some(element) }));
-        ValueInfoProto { name: "maps".into(), r#type: Some(TypeProto { sequence_type, ..Default::default() }) }
+        ValueInfoProto {
+            name: "maps".into(),
+            r#type: Some(TypeProto { sequence_type, ..Default::default() }),
+        }
     };
-    let names = AttributeProto { name: "classlabels_int64s".into(), ints: vec![0, 1], r#type: attribute::INTS, ..Default::default() };
+    let names = AttributeProto {
+        name: "classlabels_int64s".into(),
+        ints: vec![0, 1],
+        r#type: attribute::INTS,
+        ..Default::default()
+    };
     let zip = node("ZipMap", &["p"], &["maps"], vec![names]);
     let twice = node("Identity", &["p"], &["q"], vec![]);
     let wide = node("Cast", &["p"], &["q"], vec![integer("to", i64::from(element::DOUBLE))]);
     let cases = [
         (model(WIDTH, 2, vec![zip], vec![maps]), [("error", "sequence of maps"), ("hint", "zipmap=False")]),
-        (model(WIDTH, 2, vec![labels()], vec![value("label", element::INT64, 1)]), [("error", "labels alone"), ("hint", "probabilities")]),
+        (
+            model(WIDTH, 2, vec![labels()], vec![value("label", element::INT64, 1)]),
+            [("error", "labels alone"), ("hint", "probabilities")],
+        ),
         (
             model(WIDTH, 2, vec![twice], vec![probabilities(), value("q", element::FLOAT, 2)]),
             [("error", "2 float outputs"), ("value", "p, q")],
         ),
-        (model(WIDTH, 2, vec![wide], vec![value("q", element::DOUBLE, 2)]), [("error", "float64"), ("hint", "Cast")]),
-        (model(WIDTH, 3, vec![], vec![value("p", element::FLOAT, 3)]), [("error", ", 3], ["), ("hint", "all classes")]),
+        (
+            model(WIDTH, 2, vec![wide], vec![value("q", element::DOUBLE, 2)]),
+            [("error", "float64"), ("hint", "Cast")],
+        ),
+        (
+            model(WIDTH, 3, vec![], vec![value("p", element::FLOAT, 3)]),
+            [("error", ", 3], ["), ("hint", "all classes")],
+        ),
         (model(WIDTH - 1, 2, vec![], vec![probabilities()]), [("error", "14 columns"), ("error", "15")]),
     ];
     faults(|f| {
@@ -127,7 +166,9 @@ fn e70_a_graph_that_reads_other_files_goes_in_circles_or_is_cut_off_is_refused()
     let mut unknown = sound.clone();
     unknown.graph.as_mut().expect("a graph").node[0].op_type = "RunProgram".into();
     faults(|f| {
-        f.refused(65, &[MODEL, ("error", "external data"), ("hint", "one file")], |w| teach(w, &outside.encode_to_vec()));
+        f.refused(65, &[MODEL, ("error", "external data"), ("hint", "one file")], |w| {
+            teach(w, &outside.encode_to_vec())
+        });
         for broken in [circle, many, unknown] {
             f.refused(65, &[MODEL], |w| teach(w, &broken.encode_to_vec()));
         }

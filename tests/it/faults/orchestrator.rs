@@ -1,4 +1,5 @@
-//! F78 to F84, G86 and G88: what an orchestrator asks for. The gates and the lineage stand in files of their own.
+//! F78 to F84, G86 and G88: what an orchestrator asks for. The gates and the lineage stand in files of their
+//! own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,8 +21,14 @@ pub fn json_file(work: &Workdir, path: &str) -> Value {
 }
 
 /// A flag for each file that an orchestrator asks for, in `files`.
-const ASKED: [&str; 6] =
-    ["--xcom", "../files/xcom.json", "--outputs-dir", "../files/parameters", "--termination-log", "../files/termination-log"];
+const ASKED: [&str; 6] = [
+    "--xcom",
+    "../files/xcom.json",
+    "--outputs-dir",
+    "../files/parameters",
+    "--termination-log",
+    "../files/termination-log",
+];
 
 fn with_files() -> Workdir {
     let work = Workdir::new();
@@ -31,7 +38,10 @@ fn with_files() -> Workdir {
 
 /// The files of Argo's parameters, and what they hold.
 fn parameters(work: &Workdir) -> BTreeMap<String, String> {
-    work.files("files/parameters").into_iter().map(|(name, text)| (name, String::from_utf8(text).unwrap())).collect()
+    work.files("files/parameters")
+        .into_iter()
+        .map(|(name, text)| (name, String::from_utf8(text).unwrap()))
+        .collect()
 }
 
 /// The accounts of the date after are fewer: `rows` of the target.
@@ -50,9 +60,18 @@ fn f78_files_are_written_whole_and_replace_what_stood_there() {
     let found = parameters(&work);
     assert_eq!(
         found.keys().collect::<Vec<_>>(),
-        result.as_object().unwrap().keys().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        result
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
     );
-    assert_eq!((found["status"].as_str(), found["rows"].as_str(), found["date"].as_str()), ("published", "360", DATE));
+    assert_eq!(
+        (found["status"].as_str(), found["rows"].as_str(), found["date"].as_str()),
+        ("published", "360", DATE)
+    );
     assert_eq!(serde_json::from_str::<Value>(&found["tables"]).unwrap(), result["tables"]);
     assert!(!work.path("files/termination-log").exists());
     assert_same(&work.published(), reference(), &ran);
@@ -79,7 +98,10 @@ fn f78_what_cannot_be_written_is_73_before_any_work() {
             }
             let ran = work.run(&[flag, place]);
             let error = ran.error(73);
-            assert!(place.starts_with(error["file"].as_str().unwrap().trim_end_matches('/')), "{flag} {place}\n{ran}");
+            assert!(
+                place.starts_with(error["file"].as_str().unwrap().trim_end_matches('/')),
+                "{flag} {place}\n{ran}"
+            );
             assert!(ran.events("profile").is_empty() && !work.path("out").exists(), "{ran}");
         }
     }
@@ -114,9 +136,14 @@ fn f80_a_signal_in_any_stage_is_143_and_one_during_publication_lets_it_end() {
 /// As PID 1 of a container: without a handler the kernel would ignore the signal.
 #[test]
 fn f80_sigterm_is_honoured_as_pid_1() {
-    // a small stand-in for a container's runtime; where it may make no process namespace there is nothing to test
+    // a small stand-in for a container's runtime; where it may make no process namespace there is nothing to
+    // test
     let namespace = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
-    let able = Command::new("unshare").args(namespace).args(["sh", "-c", "test $$ = 1"]).stderr(Stdio::null()).status();
+    let able = Command::new("unshare")
+        .args(namespace)
+        .args(["sh", "-c", "test $$ = 1"])
+        .stderr(Stdio::null())
+        .status();
     if !able.is_ok_and(|s| s.success()) {
         eprintln!("no process namespace can be made here");
         return;
@@ -124,11 +151,21 @@ fn f80_sigterm_is_honoured_as_pid_1() {
     let honoured = || -> bool {
         let work = Workdir::new();
         let mut command = Command::new("unshare");
-        command.args(namespace).arg(env!("CARGO_BIN_EXE_coldstart")).args(["run", "../pipeline.toml", "--date", DATE, "--threads", "1"]);
+        command.args(namespace).arg(env!("CARGO_BIN_EXE_coldstart")).args([
+            "run",
+            "../pipeline.toml",
+            "--date",
+            DATE,
+            "--threads",
+            "1",
+        ]);
         command.current_dir(work.path("cwd")).stdout(Stdio::piped()).stderr(Stdio::piped());
         let ran = Ran::halted_at(command, ("profile", "done"), |parent| {
-            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero())).unwrap();
-            if let Some(child) = children.split_whitespace().next().and_then(|c| Pid::from_raw(c.parse().ok()?)) {
+            let children =
+                fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero())).unwrap();
+            if let Some(child) =
+                children.split_whitespace().next().and_then(|c| Pid::from_raw(c.parse().ok()?))
+            {
                 kill_process(child, Signal::TERM).unwrap();
             }
         });
@@ -158,20 +195,27 @@ fn f81_nothing_to_do_is_0_or_99_as_flagged_and_the_files_are_written() {
         }
         let ran = work.run(more);
         assert_eq!(ran.line(code)["status"], "already_published", "{ran}");
-        assert_eq!((parameters(&work)["status"].as_str(), parameters(&work)["rows"].as_str()), ("already_published", "360"), "{ran}");
+        assert_eq!(
+            (parameters(&work)["status"].as_str(), parameters(&work)["rows"].as_str()),
+            ("already_published", "360"),
+            "{ran}"
+        );
         assert_eq!(json_file(&work, "files/xcom.json"), ran.line(code));
         assert!(!work.path("files/termination-log").exists());
         assert_same(&work.published(), &before, &ran);
     }
     // no file, no row, no row left
-    let empty: [&dyn Fn(&Workdir); 3] =
-        [&|w| [PART_0, PART_1].iter().for_each(|p| fs::remove_file(w.path(p)).unwrap()), &|w| fewer(w, 0), &|w| {
+    let empty: [&dyn Fn(&Workdir); 3] = [
+        &|w| [PART_0, PART_1].iter().for_each(|p| fs::remove_file(w.path(p)).unwrap()),
+        &|w| fewer(w, 0),
+        &|w| {
             w.edit(
                 "pipeline.toml",
                 "[[teachers]]\nbundle = \"teachers/bazaar\"",
                 "where = \"country = 'nowhere'\"\n[[teachers]]\nbundle = \"teachers/bazaar\"",
             )
-        }];
+        },
+    ];
     for break_it in empty {
         let work = with_files();
         break_it(&work);
@@ -202,7 +246,11 @@ fn f84_a_secret_in_a_path_is_in_no_file_that_is_left_behind() {
     let ran = work.run(&ASKED);
     ran.is("published");
     clean(&ran);
-    assert!(String::from_utf8(work.bytes(&format!("{RUN}/openlineage.jsonl"))).unwrap().contains("${AWS_SECRET_ACCESS_KEY}"));
+    assert!(
+        String::from_utf8(work.bytes(&format!("{RUN}/openlineage.jsonl")))
+            .unwrap()
+            .contains("${AWS_SECRET_ACCESS_KEY}")
+    );
     work.write_text(&format!("teachers/{CANARY}/model.txt"), "no model");
     let ran = work.run(&[&ASKED[..], &["--replace"]].concat());
     assert!(ran.error(65)["file"].as_str().unwrap().contains("${AWS_SECRET_ACCESS_KEY}"), "{ran}");
@@ -224,7 +272,8 @@ fn f84_metrics_say_what_went_in_and_out() {
         assert_eq!(rows["tables"][table], result["rows"]);
     }
     assert_eq!(metrics["classes"], result["classes"]);
-    let stages: Vec<&str> = metrics["stages"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
+    let stages: Vec<&str> =
+        metrics["stages"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
     assert_eq!(stages, ["profile", "score", "relevance", "fuse", "fit", "classify"]);
     assert_eq!(metrics["teachers"].as_array().unwrap().len(), 3);
     assert!(metrics["teachers"][0]["js"].as_f64().is_some_and(|js| js > 0.0), "{metrics}");
@@ -240,12 +289,22 @@ fn g86_more_memory_than_is_allowed_is_75_with_the_stage_and_its_need() {
     let error = ran.error(75);
     assert_eq!(error["stage"], "profile", "{ran}");
     assert!(
-        error["value"].as_str().unwrap().contains("12 MiB are allowed") && error["hint"].as_str().unwrap().contains("--max-memory"),
+        error["value"].as_str().unwrap().contains("12 MiB are allowed")
+            && error["hint"].as_str().unwrap().contains("--max-memory"),
         "{ran}"
     );
     assert!(work.published().is_empty());
     // on more threads it is tried on one before it is given up
-    let ran = work.coldstart(&["run", "../pipeline.toml", "--date", DATE, "--threads", "4", "--max-memory", "12MiB"]);
+    let ran = work.coldstart(&[
+        "run",
+        "../pipeline.toml",
+        "--date",
+        DATE,
+        "--threads",
+        "4",
+        "--max-memory",
+        "12MiB",
+    ]);
     ran.error(75);
     assert!(ran.events("profile").iter().any(|e| e.contains("tried again on one thread")), "{ran}");
     let ran = work.run(&["--max-memory", "2Gi"]);
@@ -257,12 +316,23 @@ fn g86_more_memory_than_is_allowed_is_75_with_the_stage_and_its_need() {
 #[test]
 fn g88_a_long_stage_says_how_far_it_is_and_argo_is_told() {
     let work = Workdir::new();
-    let mut command = work.command(&["run", "../pipeline.toml", "--date", DATE, "--threads", "1", "--progress-every", "0.01"]);
+    let mut command = work.command(&[
+        "run",
+        "../pipeline.toml",
+        "--date",
+        DATE,
+        "--threads",
+        "1",
+        "--progress-every",
+        "0.01",
+    ]);
     command.env("ARGO_PROGRESS_FILE", work.path("tmp/progress"));
     let ran = Ran::start(command).finish();
     ran.is("published");
-    let working =
-        ["profile", "score", "relevance", "fuse", "fit", "classify"].iter().flat_map(|s| ran.events(s)).filter(|e| e == "working");
+    let working = ["profile", "score", "relevance", "fuse", "fit", "classify"]
+        .iter()
+        .flat_map(|s| ran.events(s))
+        .filter(|e| e == "working");
     assert!(working.count() > 0, "{ran}");
     assert_eq!(work.bytes("tmp/progress"), b"600/600\n", "{ran}");
     assert_same(&work.published(), reference(), &ran);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    new_null_array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
@@ -28,7 +29,10 @@ fn all_finite(work: &Workdir, rows: usize) {
         assert_eq!(found.num_rows(), rows, "{name}");
         let p: Vec<Vec<f64>> = ["p_legit", "p_fraud"].iter().map(|c| floats(&found, c)).collect();
         for (legit, fraud) in p[0].iter().zip(&p[1]) {
-            assert!((0.0..=1.0).contains(fraud) && (legit + fraud - 1.0).abs() < 1e-9, "{name}: {legit} + {fraud}");
+            assert!(
+                (0.0..=1.0).contains(fraud) && (legit + fraud - 1.0).abs() < 1e-9,
+                "{name}: {legit} + {fraud}"
+            );
         }
     }
 }
@@ -37,9 +41,18 @@ fn all_finite(work: &Workdir, rows: usize) {
 fn d47_what_is_not_finite_is_refused_with_counts_or_read_as_null() {
     let odd = [(3, Some(f64::NAN)), (5, Some(f64::INFINITY)), (6, Some(f64::NEG_INFINITY))];
     faults(|f| {
-        f.refused(65, &[("file", "part-"), ("column", "refund_rate"), ("value", "1 NaN, 2 infinite"), ("hint", "as_null")], |w| {
-            w.change(PART_1, |t| set(&t, "refund_rate", &odd));
-        });
+        f.refused(
+            65,
+            &[
+                ("file", "part-"),
+                ("column", "refund_rate"),
+                ("value", "1 NaN, 2 infinite"),
+                ("hint", "as_null"),
+            ],
+            |w| {
+                w.change(PART_1, |t| set(&t, "refund_rate", &odd));
+            },
+        );
         f.refused(65, &[("file", "history.parquet"), ("column", "refund_rate"), ("value", "1 NaN")], |w| {
             w.change(HISTORY, |t| set(&t, "refund_rate", &odd[..1]));
         });
@@ -49,7 +62,10 @@ fn d47_what_is_not_finite_is_refused_with_counts_or_read_as_null() {
         work.change(PART_1, |t| set(&t, "refund_rate", &values));
         let ran = work.run(&["--set", "target.non_finite=as_null"]);
         ran.is("published");
-        (work.probabilities("classification", "account_id"), ran.events("profile").iter().any(|e| e.contains("not finite")))
+        (
+            work.probabilities("classification", "account_id"),
+            ran.events("profile").iter().any(|e| e.contains("not finite")),
+        )
     };
     let (odd, warned) = as_null(odd);
     assert!(warned && odd == as_null(odd_rows_as_null()).0);
@@ -87,9 +103,14 @@ fn d50_constants_subnormals_and_huge_numbers_are_finite_and_beyond_float32_refus
     }
     tolerated(|w| {
         both(w, |t| {
-            let negated: Vec<Option<f64>> =
-                t.column_by_name("neighbours_flagged_share").unwrap().as_primitive::<Float64Type>().iter().collect();
-            let negated: Float64Array = negated.into_iter().map(|v| v.map(|v| if v == 0.0 { -0.0 } else { v })).collect();
+            let negated: Vec<Option<f64>> = t
+                .column_by_name("neighbours_flagged_share")
+                .unwrap()
+                .as_primitive::<Float64Type>()
+                .iter()
+                .collect();
+            let negated: Float64Array =
+                negated.into_iter().map(|v| v.map(|v| if v == 0.0 { -0.0 } else { v })).collect();
             with(&t, "neighbours_flagged_share", Arc::new(negated))
         });
     });
@@ -119,11 +140,19 @@ fn d51_the_same_values_in_another_type_are_the_same_and_other_types_are_refused(
         let date: fn(usize) -> ArrayRef = |n| Arc::new(Date32Array::from(vec![20_000; n]));
         let text: fn(usize) -> ArrayRef = |n| Arc::new(StringArray::from(vec!["12"; n]));
         let flag: fn(usize) -> ArrayRef = |n| Arc::new(BooleanArray::from(vec![true; n]));
-        let cases = [("account_age_days", "Date32", date), ("tx_count_30d", "Utf8", text), ("country", "Boolean", flag)];
+        let cases = [
+            ("account_age_days", "Date32", date),
+            ("tx_count_30d", "Utf8", text),
+            ("country", "Boolean", flag),
+        ];
         for (column, found, array) in cases {
-            f.refused(65, &[("column", column), ("error", found)], |w| both(w, |t| with(&t, column, array(t.num_rows()))));
+            f.refused(65, &[("column", column), ("error", found)], |w| {
+                both(w, |t| with(&t, column, array(t.num_rows())))
+            });
         }
-        f.refused(65, &[("column", "account_id"), ("error", "Boolean")], |w| both(w, |t| with(&t, "account_id", flag(t.num_rows()))));
+        f.refused(65, &[("column", "account_id"), ("error", "Boolean")], |w| {
+            both(w, |t| with(&t, "account_id", flag(t.num_rows())))
+        });
     });
 }
 
@@ -131,7 +160,9 @@ fn d51_the_same_values_in_another_type_are_the_same_and_other_types_are_refused(
 fn d51_integer_ids_come_out_as_they_went_in() {
     let work = Workdir::new();
     let first = (1i64 << 53) + 1;
-    let ids = |from: i64, n: usize| Arc::new((from..).step_by(2).take(n).map(Some).collect::<Int64Array>()) as ArrayRef;
+    let ids = |from: i64, n: usize| {
+        Arc::new((from..).step_by(2).take(n).map(Some).collect::<Int64Array>()) as ArrayRef
+    };
     work.change(PART_0, |t| with(&t, "account_id", ids(first, t.num_rows())));
     work.change(PART_1, |t| with(&t, "account_id", ids(-5000, t.num_rows())));
     work.run(&[]).is("published");
@@ -164,7 +195,8 @@ fn d57_a_copy_of_a_teacher_is_left_out_and_the_weights_sum_to_one() {
     assert!(ran.events("score").iter().any(|e| e.contains("says the same")), "{ran}");
     let labels = work.published_table("soft_labels");
     assert!(labels.column_by_name("w_copy").is_none());
-    let weights: Vec<Vec<f64>> = ["w_bazaar", "w_wallet", "w_studio"].iter().map(|w| floats(&labels, w)).collect();
+    let weights: Vec<Vec<f64>> =
+        ["w_bazaar", "w_wallet", "w_studio"].iter().map(|w| floats(&labels, w)).collect();
     assert!((0..ROWS).all(|i| (weights.iter().map(|w| w[i]).sum::<f64>() - 1.0).abs() < 1e-9));
     faults(|f| {
         f.refused(65, &[("error", "fewer than two different teachers")], |w| {
@@ -172,7 +204,9 @@ fn d57_a_copy_of_a_teacher_is_left_out_and_the_weights_sum_to_one() {
             w.edit("pipeline.toml", "teachers/wallet", "teachers/copy");
             w.edit("pipeline.toml", "[[teachers]]\nbundle = \"teachers/studio\"\n", "");
         });
-        f.refused(65, &[("error", "same name"), ("value", "bazaar")], |w| w.edit("pipeline.toml", "teachers/wallet", "teachers/bazaar"));
+        f.refused(65, &[("error", "same name"), ("value", "bazaar")], |w| {
+            w.edit("pipeline.toml", "teachers/wallet", "teachers/bazaar")
+        });
         f.refused(78, &[("key", "teachers"), ("error", "names 1")], |w| {
             w.edit("pipeline.toml", "[[teachers]]\nbundle = \"teachers/wallet\"\n", "");
             w.edit("pipeline.toml", "[[teachers]]\nbundle = \"teachers/studio\"\n", "");
@@ -192,8 +226,12 @@ fn copy_teacher(work: &Workdir) {
 fn d58_a_target_far_from_every_history_and_one_that_is_a_history_are_finite() {
     let far = Workdir::new();
     both(&far, |t| {
-        let shift =
-            |name: &str| floats(&t, name).into_iter().map(|v| if v.is_nan() { None } else { Some(1e6 + v) }).collect::<Float64Array>();
+        let shift = |name: &str| {
+            floats(&t, name)
+                .into_iter()
+                .map(|v| if v.is_nan() { None } else { Some(1e6 + v) })
+                .collect::<Float64Array>()
+        };
         ["median_amount", "refund_rate", "neighbours_flagged_share"]
             .iter()
             .fold(t.clone(), |t2, name| with(&t2, name, Arc::new(shift(name))))
@@ -208,15 +246,24 @@ fn d58_a_target_far_from_every_history_and_one_that_is_a_history_are_finite() {
     all_finite(&same, rows);
     let relevance = same.published_table("relevance");
     let names = texts(&relevance, "teacher");
-    let own = floats(&relevance, "relevance")[names.iter().position(|n| n.as_deref() == Some("bazaar")).unwrap()];
-    assert!(own.is_finite() && floats(&relevance, "relevance").iter().all(|r| *r <= own), "its own teacher is the most relevant");
+    let own =
+        floats(&relevance, "relevance")[names.iter().position(|n| n.as_deref() == Some("bazaar")).unwrap()];
+    assert!(
+        own.is_finite() && floats(&relevance, "relevance").iter().all(|r| *r <= own),
+        "its own teacher is the most relevant"
+    );
 }
 
 #[test]
 fn d61_a_class_without_accounts_has_no_partition_and_is_counted() {
     let id = texts(&Workdir::new().table(PART_0), "account_id")[0].clone().unwrap();
     let work = Workdir::new();
-    let ran = work.run(&["--set", &format!("target.where=account_id = '{id}'"), "--set", "output.partition_by=[\"class\"]"]);
+    let ran = work.run(&[
+        "--set",
+        &format!("target.where=account_id = '{id}'"),
+        "--set",
+        "output.partition_by=[\"class\"]",
+    ]);
     let classes = ran.result()["classes"].clone();
     let mut counts: Vec<u64> = classes.as_object().unwrap().values().filter_map(|n| n.as_u64()).collect();
     counts.sort();
@@ -238,9 +285,14 @@ fn d62_any_class_name_makes_a_partition_and_comes_back() {
         work.edit("pipeline.toml", "\"fraud\"]", &format!("{odd:?}]"));
         let result = work.run(&["--set", "output.partition_by=[\"class\"]"]).result();
         let files = work.files("out/classification");
-        let folders: std::collections::BTreeSet<&str> = files.keys().filter_map(|f| f.split('/').nth(1)).collect();
+        let folders: std::collections::BTreeSet<&str> =
+            files.keys().filter_map(|f| f.split('/').nth(1)).collect();
         assert!(files.keys().all(|f| f.split('/').count() == 3), "{odd}: {files:?}", files = files.keys());
-        assert_eq!(folders.len(), result["classes"].as_object().unwrap().values().filter(|n| **n != 0).count(), "{odd}: {folders:?}");
+        assert_eq!(
+            folders.len(),
+            result["classes"].as_object().unwrap().values().filter(|n| **n != 0).count(),
+            "{odd}: {folders:?}"
+        );
         assert_eq!(work.published_table("classification").num_rows(), ROWS);
     }
 }
@@ -254,5 +306,8 @@ fn d64_a_date_is_a_day_of_the_calendar() {
         assert!(ran.stderr.contains("--date"), "{ran}");
     }
     assert!(!work.path("out").exists());
-    assert_eq!(work.coldstart(&["run", "../pipeline.toml", "--date", "2028-02-29"]).result()["date"], "2028-02-29");
+    assert_eq!(
+        work.coldstart(&["run", "../pipeline.toml", "--date", "2028-02-29"]).result()["date"],
+        "2028-02-29"
+    );
 }

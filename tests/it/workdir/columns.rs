@@ -23,7 +23,8 @@ pub fn parquet(batch: &RecordBatch, row_group: usize) -> Vec<u8> {
 /// A Parquet file as one table.
 pub fn read(path: &Path) -> RecordBatch {
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let schema = builder.schema().clone();
     let batches: Vec<RecordBatch> = builder.build().expect("a reader").map(|b| b.expect("rows")).collect();
     concat_batches(&schema, &batches).expect("one schema")
@@ -46,7 +47,12 @@ pub fn without(batch: &RecordBatch, name: &str) -> RecordBatch {
 
 /// The table with another name for a column.
 pub fn renamed(batch: &RecordBatch, from: &str, to: &str) -> RecordBatch {
-    table(named_columns(batch).into_iter().map(|(n, a)| (if n == from { to.to_string() } else { n }, a)).collect())
+    table(
+        named_columns(batch)
+            .into_iter()
+            .map(|(n, a)| (if n == from { to.to_string() } else { n }, a))
+            .collect(),
+    )
 }
 
 /// The names and columns of a table.
@@ -56,8 +62,10 @@ pub fn named_columns(batch: &RecordBatch) -> Vec<(String, ArrayRef)> {
 
 /// A table from its columns, every one of which may hold nulls.
 pub fn table(columns: Vec<(String, ArrayRef)>) -> RecordBatch {
-    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
-    RecordBatch::try_new(Schema::new(fields).into(), columns.into_iter().map(|(_, array)| array).collect()).expect("columns of one length")
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Schema::new(fields).into(), columns.into_iter().map(|(_, array)| array).collect())
+        .expect("columns of one length")
 }
 
 /// A column as numbers; null is NaN.

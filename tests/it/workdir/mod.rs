@@ -1,7 +1,7 @@
 //! A small pipeline in a directory of its own, and the program run on it as a scheduler would run it.
 //!
-//! The target is two Parquet files of couriers, the teachers are the committed bundles `bazaar` (LightGBM), `wallet` (XGBoost)
-//! and `studio` (a student of ours) with small histories. None of them needs ONNX Runtime.
+//! The target is two Parquet files of couriers, the teachers are the committed bundles `bazaar` (LightGBM),
+//! `wallet` (XGBoost) and `studio` (a student of ours) with small histories. None of them needs ONNX Runtime.
 
 mod columns;
 mod ran;
@@ -117,7 +117,8 @@ impl Workdir {
 
     pub fn write_bytes(&self, path: &str, bytes: &[u8]) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("a directory for the file");
+        fs::create_dir_all(path.parent().expect("a file lies in a directory"))
+            .expect("a directory for the file");
         fs::write(&path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
@@ -163,24 +164,38 @@ impl Workdir {
         }
     }
 
-    /// `coldstart ARGUMENTS` in this directory, ready to be started: no environment but what is named here, a canary among it.
+    /// `coldstart ARGUMENTS` in this directory, ready to be started: no environment but what is named here, a
+    /// canary among it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.command_of(Path::new(env!("CARGO_BIN_EXE_coldstart")), arguments)
     }
 
-    /// As [`command`](Workdir::command) for the program with failpoints, which this one meets: `ACTION WHEN STEP PATH`.
+    /// As [`command`](Workdir::command) for the program with failpoints, which this one meets: `ACTION WHEN
+    /// STEP PATH`.
     pub fn failing(&self, failpoint: &str, arguments: &[&str]) -> Command {
         let mut command = self.command_of(&failing(), arguments);
-        command.env("COLDSTART_FAILPOINT", failpoint).env("COLDSTART_FAILPOINT_PAUSED", self.path("tmp/paused"));
+        command
+            .env("COLDSTART_FAILPOINT", failpoint)
+            .env("COLDSTART_FAILPOINT_PAUSED", self.path("tmp/paused"));
         command
     }
 
     fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -d {MEMORY}; exec \"$0\" \"$@\"")]).arg(program).args(arguments);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
-        command.env("AWS_SECRET_ACCESS_KEY", CANARY).envs(std::env::var_os("ORT_DYLIB_PATH").map(|p| ("ORT_DYLIB_PATH", p)));
-        command.current_dir(self.path("cwd")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("tmp"));
+        command
+            .env("AWS_SECRET_ACCESS_KEY", CANARY)
+            .envs(std::env::var_os("ORT_DYLIB_PATH").map(|p| ("ORT_DYLIB_PATH", p)));
+        command
+            .current_dir(self.path("cwd"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -210,9 +225,14 @@ impl Workdir {
                 match entry.file_type().expect("a type") {
                     t if t.is_dir() => folders.push(path),
                     t if t.is_file() => {
-                        let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
+                        let name =
+                            path.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
                         let bytes = fs::metadata(&path).map_or(0, |m| m.len());
-                        let content = if bytes < HUGE { fs::read(&path).unwrap_or_default() } else { bytes.to_le_bytes().to_vec() };
+                        let content = if bytes < HUGE {
+                            fs::read(&path).unwrap_or_default()
+                        } else {
+                            bytes.to_le_bytes().to_vec()
+                        };
                         found.insert(name, content);
                     }
                     _ => {}
@@ -231,8 +251,13 @@ impl Workdir {
 
     /// A published table in the order of its files' names.
     pub fn published_table(&self, table: &str) -> RecordBatch {
-        let files: Vec<PathBuf> = self.files(&format!("out/{table}")).into_keys().map(|f| self.path(&format!("out/{table}/{f}"))).collect();
-        let parts: Vec<RecordBatch> = files.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")).map(|f| read(f)).collect();
+        let files: Vec<PathBuf> = self
+            .files(&format!("out/{table}"))
+            .into_keys()
+            .map(|f| self.path(&format!("out/{table}/{f}")))
+            .collect();
+        let parts: Vec<RecordBatch> =
+            files.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")).map(|f| read(f)).collect();
         concat_batches(&parts.first().expect("a published file").schema(), &parts).expect("one schema")
     }
 
@@ -241,12 +266,16 @@ impl Workdir {
         let batch = self.published_table(table);
         let ids = texts(&batch, id);
         let fields = batch.schema();
-        let names: Vec<&String> = fields.fields().iter().map(|f| f.name()).filter(|n| n.starts_with("p_")).collect();
+        let names: Vec<&String> =
+            fields.fields().iter().map(|f| f.name()).filter(|n| n.starts_with("p_")).collect();
         let columns: Vec<Vec<f64>> = names.iter().map(|n| floats(&batch, n)).collect();
         let mut found = BTreeMap::new();
         for (i, id) in ids.into_iter().enumerate() {
             let id = id.expect("an id");
-            assert!(found.insert(id.clone(), columns.iter().map(|c| c[i].to_bits()).collect()).is_none(), "{id} stands twice in {table}");
+            assert!(
+                found.insert(id.clone(), columns.iter().map(|c| c[i].to_bits()).collect()).is_none(),
+                "{id} stands twice in {table}"
+            );
         }
         found
     }
@@ -265,13 +294,18 @@ fn lake() -> &'static BTreeMap<String, Vec<u8>> {
             if scenario.teaches {
                 let history = tables::history(&model, 7, 400).expect("a history");
                 files.insert(format!("teachers/{}/history.parquet", scenario.name), parquet(&history, 1000));
-                for entry in fs::read_dir(fixture("teachers").join(scenario.name)).expect("a committed bundle").flatten() {
+                for entry in fs::read_dir(fixture("teachers").join(scenario.name))
+                    .expect("a committed bundle")
+                    .flatten()
+                {
                     let name = format!("teachers/{}/{}", scenario.name, entry.file_name().to_string_lossy());
                     files.insert(name, fs::read(entry.path()).expect("a file of a bundle"));
                 }
             } else if scenario.target_share > 0.0 {
                 for (part, path) in [PART_0, PART_1].iter().enumerate() {
-                    let (accounts, _) = tables::target(&model, 7, part, part * ROWS / 2..(part + 1) * ROWS / 2).expect("a target");
+                    let (accounts, _) =
+                        tables::target(&model, 7, part, part * ROWS / 2..(part + 1) * ROWS / 2)
+                            .expect("a target");
                     files.insert(path.to_string(), parquet(&accounts, 64));
                 }
             }

@@ -15,7 +15,12 @@ use serde_json::Value;
 pub fn count(what: &str) {
     if let Some(path) = std::env::var_os("COLDSTART_FAULTS_LOG") {
         let line = format!("{what}\n");
-        File::options().create(true).append(true).open(path).and_then(|mut log| log.write_all(line.as_bytes())).expect("a line of the log");
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|mut log| log.write_all(line.as_bytes()))
+            .expect("a line of the log");
     }
 }
 
@@ -40,7 +45,8 @@ impl Ran {
         Running { child: command.spawn().unwrap_or_else(|e| panic!("{line}: {e}")), line }
     }
 
-    /// Starts a run, stops the process once it has said that `stage` is done, lets `meanwhile` happen, and lets the process go on.
+    /// Starts a run, stops the process once it has said that `stage` is done, lets `meanwhile` happen, and
+    /// lets the process go on.
     pub fn halted(command: Command, stage: &str, meanwhile: impl FnOnce()) -> Ran {
         Ran::halted_at(command, (stage, "done"), |_| meanwhile())
     }
@@ -88,7 +94,8 @@ impl Ran {
     pub fn error(&self, code: i32) -> Value {
         assert_eq!(self.code, Some(code), "exit {code}\n{self}");
         let last = self.stderr.lines().last().unwrap_or_default();
-        let error: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line on stderr: {e}\n{self}"));
+        let error: Value =
+            serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line on stderr: {e}\n{self}"));
         assert_eq!((&error["level"], &error["exit"]), (&"error".into(), &code.into()), "{self}");
         assert!(self.stdout.is_empty(), "nothing on stdout\n{self}");
         error
@@ -97,7 +104,10 @@ impl Ran {
     /// The events of a stage on stderr.
     pub fn events(&self, stage: &str) -> Vec<String> {
         let lines = self.stderr.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-        lines.filter(|l| l["stage"] == stage).map(|l| l["event"].as_str().unwrap_or_default().to_string()).collect()
+        lines
+            .filter(|l| l["stage"] == stage)
+            .map(|l| l["event"].as_str().unwrap_or_default().to_string())
+            .collect()
     }
 }
 
@@ -107,7 +117,8 @@ impl Running {
         self.child.kill().expect("the program is ours");
     }
 
-    /// Lets `meanwhile` happen once the program has stopped at a failpoint with this file, then lets it go on.
+    /// Lets `meanwhile` happen once the program has stopped at a failpoint with this file, then lets it go
+    /// on.
     pub fn paused(mut self, file: &Path, meanwhile: impl FnOnce()) -> Ran {
         while !file.exists() {
             if self.child.try_wait().expect("a program").is_some() {
@@ -130,12 +141,21 @@ impl Running {
             count("kill");
         }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { command: self.line, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Ran {
+            command: self.line,
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }
 
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}", self.command, self.code, self.stdout, self.stderr)
+        write!(
+            f,
+            "\n{}\nexit: {:?}\nstdout: {}\nstderr:\n{}",
+            self.command, self.code, self.stdout, self.stderr
+        )
     }
 }

@@ -1,0 +1,104 @@
+//! `coldstart evaluate`: when labels arrive, how right the published tables were, beside what they said of
+//! themselves.
+
+use std::path::Path;
+
+use arrow::array::AsArray;
+use hashbrown::HashMap;
+use serde_json::{Value, json};
+
+use crate::config::Pipeline;
+use crate::error::{Error, Kind, Result};
+use crate::lake::scan::ids;
+use crate::lake::{part, publish};
+use crate::relevance::maths::probability::first_largest;
+use crate::sources::labels::read_labels;
+use crate::stages::relevance::domain_classifier::area;
+
+/// Probabilities at least this are taken into a logarithm.
+const LEAST: f64 = 1e-6;
+
+/// Labelled accounts of one table: class and probabilities `[C]` of each.
+type Judged = Vec<Account>;
+type Account = (u16, Vec<f64>);
+
+/// Measures both tables of a date on the accounts that the file labels (id column and `label`). No published
+/// partition: 66.
+pub fn evaluate(pipeline: &Pipeline, date: &str, labels: &Path) -> Result<Value> {
+    let labels = read_labels(pipeline, labels)?;
+    let mut out =
+        json!({"status": "evaluated", "pipeline": pipeline.name, "date": date, "labels": labels.len()});
+    for table in ["classification", "soft_labels"] {
+        let folder = publish::partition(&pipeline.output_path(), table, date);
+        if !folder.is_dir() {
+            return Err(Error::new(Kind::Missing, "nothing was published for this date").file(&folder));
+        }
+        let judged = join(pipeline, &folder, &labels)?;
+        if judged.is_empty() {
+            return Err(Error::data("no labelled account is in the published table").file(&folder));
+        }
+        out[table] = measures(&judged, &pipeline.classes);
+    }
+    Ok(out)
+}
+
+fn join(pipeline: &Pipeline, folder: &Path, labels: &HashMap<String, u16>) -> Result<Judged> {
+    let mut out = Vec::new();
+    for file in part::list(folder)? {
+        part::read(&file, |batch| {
+            let id = batch.column_by_name(&pipeline.target.id);
+            let id = ids::as_text(id.ok_or_else(|| {
+                Error::data("the id column is missing").file(&file).column(&pipeline.target.id)
+            })?)?;
+            let p = pipeline
+                .classes
+                .iter()
+                .map(|c| part::floats(&batch, &format!("p_{c}")))
+                .collect::<Result<Vec<_>>>()?;
+            for (i, id) in id.as_string::<i64>().iter().enumerate() {
+                if let Some(class) = id.and_then(|id| labels.get(id)) {
+                    out.push((*class, p.iter().map(|p| p[i]).collect()));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    // In an order that does not depend on the files'.
+    out.sort_by(|a: &Account, b| {
+        a.0.cmp(&b.0).then_with(|| a.1.iter().map(|p| p.to_bits()).cmp(b.1.iter().map(|p| p.to_bits())))
+    });
+    Ok(out)
+}
+
+fn measures(judged: &Judged, classes: &[String]) -> Value {
+    let n = judged.len() as f64;
+    let mean = |of: &dyn Fn(&Account) -> f64| judged.iter().map(of).sum::<f64>() / n;
+    let by_class: serde_json::Map<String, Value> = classes
+        .iter()
+        .enumerate()
+        .map(|(c, name)| {
+            let side = |wanted: bool| -> Vec<f64> {
+                judged.iter().filter(|(y, _)| (usize::from(*y) == c) == wanted).map(|(_, p)| p[c]).collect()
+            };
+            let hit = |wanted: &dyn Fn(usize, usize) -> bool| {
+                judged.iter().filter(|(y, p)| wanted(usize::from(*y), first_largest(p))).count()
+            };
+            let of = json!({
+                "labelled": side(true).len(),
+                "share": mean(&|(y, _)| f64::from(u8::from(usize::from(*y) == c))),
+                "mean_probability": mean(&|(_, p)| p[c]),
+                "classified": hit(&|_, said| said == c),
+                "right": hit(&|is, said| is == c && said == c),
+                "auc": area(&side(false), &side(true)),
+            });
+            (name.clone(), of)
+        })
+        .collect();
+    json!({
+        "accounts": judged.len(),
+        "accuracy": mean(&|(y, p)| f64::from(u8::from(first_largest(p) == usize::from(*y)))),
+        "estimated_accuracy": mean(&|(_, p)| p[first_largest(p)]),
+        "log_loss": mean(&|(y, p)| -p[usize::from(*y)].max(LEAST).ln()),
+        "classes": by_class,
+    })
+}

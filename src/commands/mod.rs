@@ -1,0 +1,8 @@
+//! The commands beside the run. None of them changes a published table.
+
+pub mod advise;
+pub mod check;
+pub mod evaluate;
+pub mod explain;
+pub mod share;
+pub mod train_relevance;

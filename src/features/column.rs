@@ -1,0 +1,194 @@
+//! One column of a batch of accounts as sketches and models see it.
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int32Type};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+pub use crate::features::kind::Kind;
+
+/// The code of a null in [`Column::Category`].
+pub const NULL: u32 = u32::MAX;
+
+/// The values of one feature for the rows of a batch.
+#[derive(Debug, Clone)]
+pub enum Column {
+    /// Null is NaN.
+    Number(Vec<f64>),
+    /// Each row's position in `levels` (the distinct values of this batch, by first appearance), or [`NULL`].
+    Category { codes: Vec<u32>, levels: Vec<String> },
+}
+
+impl Column {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Column::Number(values) => values.len(),
+            Column::Category { codes, .. } => codes.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `n` nulls.
+    pub fn nulls(kind: Kind, n: usize) -> Column {
+        match kind {
+            Kind::Number => Column::Number(vec![f64::NAN; n]),
+            Kind::Category => Column::Category { codes: vec![NULL; n], levels: Vec::new() },
+        }
+    }
+}
+
+/// Non-null values that are no finite number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NonFinite {
+    pub nan: u64,
+    pub infinite: u64,
+}
+
+/// Whether a column of this type can be read as `kind`.
+pub fn readable(kind: Kind, data_type: &DataType) -> bool {
+    use DataType as D;
+    match (kind, data_type) {
+        (_, D::Null) => true,
+        (Kind::Number, D::Boolean | D::Float16 | D::Decimal128(..) | D::Decimal256(..)) => true,
+        (Kind::Number, t) => t.is_integer() || t.is_floating(),
+        (Kind::Category, D::Utf8 | D::LargeUtf8 | D::Utf8View) => true,
+        (Kind::Category, D::Dictionary(_, values)) => {
+            matches!(**values, D::Utf8 | D::LargeUtf8 | D::Utf8View)
+        }
+        _ => false,
+    }
+}
+
+/// Decodes an Arrow array. NaN and infinities become null and are counted; the caller decides whether they
+/// are refused.
+pub fn decode(kind: Kind, array: &ArrayRef) -> Result<(Column, NonFinite)> {
+    if !readable(kind, array.data_type()) {
+        let wanted = match kind {
+            Kind::Number => "a number or boolean",
+            Kind::Category => "a string or dictionary of strings",
+        };
+        return Err(Error::data(format!("{wanted} is expected, the column is {}", array.data_type())));
+    }
+    if array.data_type() == &DataType::Null {
+        return Ok((Column::nulls(kind, array.len()), NonFinite::default()));
+    }
+    match kind {
+        Kind::Number => decode_number(array),
+        Kind::Category => Ok((decode_category(array)?, NonFinite::default())),
+    }
+}
+
+fn decode_number(array: &ArrayRef) -> Result<(Column, NonFinite)> {
+    let wide = cast(array, &DataType::Float64)
+        .map_err(|e| Error::data(format!("cannot be read as float64: {e}")))?;
+    let wide: &Float64Array = wide.as_primitive::<Float64Type>();
+    let mut values = wide.values().to_vec();
+    if let Some(valid) = wide.nulls() {
+        for (value, valid) in values.iter_mut().zip(valid.iter()) {
+            if !valid {
+                *value = f64::NAN;
+            }
+        }
+    }
+    let mut odd = NonFinite::default();
+    if array.data_type().is_floating() {
+        let nan = values.iter().filter(|v| v.is_nan()).count();
+        odd.nan = (nan - wide.null_count()) as u64;
+        // A model is fed float32: what that cannot hold is as good as infinite.
+        for value in values.iter_mut().filter(|v| v.abs() > f64::from(f32::MAX)) {
+            odd.infinite += 1;
+            *value = f64::NAN;
+        }
+    }
+    Ok((Column::Number(values), odd))
+}
+
+fn decode_category(array: &ArrayRef) -> Result<Column> {
+    let failed = |e| Error::data(format!("cannot be read as text: {e}"));
+    if let DataType::Dictionary(..) = array.data_type() {
+        let wanted = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let array = cast(array, &wanted).map_err(failed)?;
+        let dictionary = array.as_dictionary::<Int32Type>();
+        let (values, keys) = (dictionary.values().as_string::<i32>(), dictionary.keys());
+        let mut place = Vec::with_capacity(values.len());
+        let mut levels = Levels::default();
+        for i in 0..values.len() {
+            place.push(if values.is_null(i) { NULL } else { levels.code(values.value(i)) });
+        }
+        let codes = (0..keys.len())
+            .map(|i| if keys.is_null(i) { NULL } else { place[keys.value(i) as usize] })
+            .collect();
+        return Ok(Column::Category { codes, levels: levels.names });
+    }
+    let array = cast(array, &DataType::Utf8).map_err(failed)?;
+    let strings: &StringArray = array.as_string();
+    let mut levels = Levels::default();
+    let codes = strings.iter().map(|v| v.map_or(NULL, |v| levels.code(v))).collect();
+    Ok(Column::Category { codes, levels: levels.names })
+}
+
+#[derive(Default)]
+struct Levels {
+    place: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl Levels {
+    fn code(&mut self, name: &str) -> u32 {
+        if let Some(&code) = self.place.get(name) {
+            return code;
+        }
+        let code = self.names.len() as u32;
+        self.place.insert(name.to_string(), code);
+        self.names.push(name.to_string());
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{BooleanArray, DictionaryArray, Float32Array, NullArray};
+
+    use super::*;
+
+    #[test]
+    fn nulls_nan_and_infinities_of_a_number_are_told_apart() {
+        let array: ArrayRef =
+            Arc::new(Float32Array::from(vec![Some(1.5), None, Some(f32::NAN), Some(f32::INFINITY)]));
+        let (Column::Number(v), odd) = decode(Kind::Number, &array).unwrap() else { panic!() };
+        assert_eq!((v[0], odd), (1.5, NonFinite { nan: 1, infinite: 1 }));
+        assert!(v[1..].iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn a_dictionary_and_plain_strings_give_the_same_codes() {
+        let plain: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), None, Some("a"), Some("b")]));
+        let keyed: DictionaryArray<Int32Type> =
+            vec![Some("b"), None, Some("a"), Some("b")].into_iter().collect();
+        for array in [plain, Arc::new(keyed) as ArrayRef] {
+            let (Column::Category { codes, levels }, _) = decode(Kind::Category, &array).unwrap() else {
+                panic!()
+            };
+            assert_eq!(codes, [0, NULL, 1, 0]);
+            assert_eq!(levels, ["b", "a"]);
+        }
+    }
+
+    #[test]
+    fn booleans_are_numbers_and_an_untyped_null_column_is_either() {
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+        assert!(matches!(decode(Kind::Number, &flags).unwrap().0, Column::Number(v) if v == [1.0, 0.0]));
+        assert!(decode(Kind::Category, &flags).is_err());
+        let nothing: ArrayRef = Arc::new(NullArray::new(3));
+        assert_eq!(decode(Kind::Category, &nothing).unwrap().0.len(), 3);
+    }
+}

@@ -1,0 +1,5 @@
+//! Account features as columns of numbers and categories: what teachers, profiles and the student all read.
+
+pub mod block;
+pub mod column;
+pub mod kind;

@@ -1,0 +1,337 @@
+//! The order of a run: key, lock, stages that are not yet done, verification, publication.
+
+#[cfg(test)]
+mod faults;
+pub mod gates;
+pub mod kept;
+pub mod lineage;
+pub mod metrics;
+pub mod outputs;
+pub mod published;
+pub mod read_back;
+pub mod watch;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::config::Pipeline;
+use crate::error::{Error, Kind, Result};
+use crate::job::lineage::Lineage;
+use crate::job::metrics::{Metrics, StageTime};
+use crate::job::published::Published;
+use crate::lake::publish::{self, Table};
+use crate::lake::store::Store;
+use crate::process::cancel::{self, Commit};
+use crate::process::log::Log;
+use crate::process::memory;
+use crate::run::context::Run;
+use crate::run::directory::Directory;
+use crate::run::identity::Identity;
+use crate::run::stage::Stage;
+use crate::sources::inputs::Inputs;
+use crate::stages;
+use crate::stages::artifacts::{PROFILE, SUMMARY, VERDICT};
+
+/// The published tables and the stage in whose output each lies, under its own name. The classification comes
+/// last: with it the run is complete.
+const TABLES: [(&str, Stage); 9] = [
+    ("relevance_rehearsal", Stage::Relevance),
+    ("relevance_drop_one", Stage::Relevance),
+    ("relevance_verdict", Stage::Relevance),
+    ("relevance", Stage::Fuse),
+    ("relevance_features", Stage::Fuse),
+    ("risk_coverage", Stage::Fuse),
+    ("soft_labels", Stage::Fuse),
+    ("student", Stage::Fit),
+    ("classification", Stage::Classify),
+];
+
+/// What is asked for.
+pub struct Job {
+    pub pipeline: Pipeline,
+    pub date: String,
+    pub replace: bool,
+    /// One stage only, or all.
+    pub only: Option<Stage>,
+    /// A target without an account is a success of which nothing came.
+    pub skip_if_empty: bool,
+    /// Gates that may fail.
+    pub accepted: gates::Accepted,
+}
+
+/// What came of it; the result line on stdout.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `published`, `already_published`, `stage_done` or `empty`.
+    pub status: String,
+    pub pipeline: String,
+    pub date: String,
+    pub key: String,
+    #[serde(default)]
+    pub rows: u64,
+    /// Accounts of each class.
+    #[serde(default)]
+    pub classes: BTreeMap<String, u64>,
+    /// Accounts that were left undecided, for each reason; they count in `classes` too.
+    #[serde(default)]
+    pub abstained: BTreeMap<String, u64>,
+    /// Directory of each published partition.
+    #[serde(default)]
+    pub tables: BTreeMap<String, String>,
+    #[serde(default)]
+    pub warnings: usize,
+    /// What to think of the labels, in a few sentences.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub verdict: String,
+}
+
+/// What an attempt leaves for those who watch, and the lock under which it does: that is dropped last.
+struct Attempt<'a> {
+    lineage: Lineage<'a>,
+    metrics: Metrics,
+    directory: Option<Directory<'a>>,
+    published: Option<Published>,
+}
+
+/// Runs the job to its end, resuming what an earlier try under the same key finished.
+pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
+    let Job { pipeline, date, .. } = job;
+    let name = job.only.map_or(pipeline.name.clone(), |stage| format!("{}.{}", pipeline.name, stage.name()));
+    let lineage = Lineage::new(
+        log,
+        pipeline,
+        date,
+        &name,
+        &Directory::place(&pipeline.output_path(), &pipeline.name, date),
+    );
+    let metrics = Metrics { run_id: lineage.run_id().to_string(), ..Metrics::default() };
+    let mut attempt = Attempt { lineage, metrics, directory: None, published: None };
+    let mut result = work(job, log, store, &mut attempt);
+    if job.skip_if_empty && result.as_ref().is_err_and(|e| e.kind() == Kind::Empty) {
+        result = Ok(outcome(job, "empty", &Published::default(), log));
+    }
+    let status = result.as_ref().map_or("failed", |o| o.status.as_str());
+    if let Some(directory) = &attempt.directory
+        && ["published", "stage_done", "failed"].contains(&status)
+    {
+        attempt.metrics.write(directory, status, result.as_ref().err(), log);
+    }
+    attempt.lineage.end(result.as_ref().err(), attempt.published.as_ref());
+    result
+}
+
+fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a>) -> Result<Outcome> {
+    let Job { pipeline, date, .. } = job;
+    let output = pipeline.output_path();
+    TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))?;
+    let identity = Identity::of(pipeline, date)?;
+    let key = &identity.key;
+    attempt.metrics.key = key.clone();
+    let directory = &*attempt.directory.insert(Directory::open(store, &output, &pipeline.name, date, key)?);
+    attempt.lineage.start();
+    let before: Option<Published> = directory.published()?;
+    if let Some(published) = &before
+        && published.key == *key
+        && published
+            .tables
+            .iter()
+            .all(|t| publish::stands(store, &publish::partition(&output, &t.name, date), &t.files))
+    {
+        log.info("publish", "already published", json!({"key": key}));
+        clear(directory, log);
+        let outcome = outcome(job, "already_published", published, log);
+        attempt.published = before;
+        return Ok(outcome);
+    }
+    refuse_conflict(job, before.as_ref(), key, store)?;
+    let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
+    let inputs =
+        if done.iter().all(|d| *d) { None } else { Some(identity.unchanged(Inputs::open(pipeline))?) };
+    if inputs.is_none() {
+        attempt.metrics.stages.extend(Stage::ALL.map(|s| StageTime {
+            stage: s.name(),
+            seconds: 0.0,
+            resumed: true,
+        }));
+    }
+    if let Some(inputs) = &inputs {
+        let run = Run { pipeline, date, key, directory, log, inputs, identity: &identity };
+        attempt.metrics.rows.stored = Some(inputs.accounts.stored_rows());
+        for column in &inputs.ignored {
+            log.warn("profile", "a label column of the target is ignored", json!({"column": column}));
+        }
+        run_stages(&run, job.only, &done, &mut attempt.metrics.stages)?;
+    }
+    if job.only.is_some_and(|s| s != Stage::Classify) {
+        let nothing = Published { key: key.clone(), ..Published::default() };
+        return Ok(outcome(job, "stage_done", &nothing, log));
+    }
+    attempt.metrics.collect(directory);
+    // what stands there is this pipeline's own, or may be replaced, or carries this run's id
+    let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
+    let published = publish_all(job, key, mark, directory, log, &mut attempt.metrics)?;
+    clear(directory, log);
+    log.tell("verdict", &published.verdict);
+    let outcome = outcome(job, "published", &published, log);
+    attempt.published = Some(published);
+    Ok(outcome)
+}
+
+/// The run is complete: what it leaves behind is no failure, and the next one tries again.
+fn clear(directory: &Directory, log: &Log) {
+    if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
+        log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
+    }
+}
+
+/// The same date with other inputs is not replaced unless that was asked for.
+fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn Store) -> Result<()> {
+    if job.replace {
+        return Ok(());
+    }
+    let refuse = |what: String| {
+        Err(Error::data(what).with("date", job.date.clone()).hint("--replace publishes over it"))
+    };
+    if let Some(published) = before
+        && published.key != key
+    {
+        return refuse("this date was already published with other inputs, models or settings".to_string());
+    }
+    let output = job.pipeline.output_path();
+    for (table, _) in TABLES {
+        if before.is_none()
+            && let Some(file) =
+                publish::foreign(store, &publish::partition(&output, table, &job.date), &key[..12])
+        {
+            return refuse(format!(
+                "the partition of table {table} was published by another pipeline: {file}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<StageTime>) -> Result<()> {
+    let mut valid = true;
+    let stages = if only.is_some() { 1 } else { Stage::ALL.len() };
+    for (place, (stage, done)) in Stage::ALL.into_iter().zip(done).enumerate() {
+        let wanted = only.is_none_or(|s| s == stage);
+        if valid && *done {
+            if wanted {
+                run.log.info(stage.name(), "already done", json!({}));
+                times.push(StageTime { stage: stage.name(), seconds: 0.0, resumed: true });
+            }
+        } else if wanted {
+            if !valid {
+                return Err(Error::new(Kind::Missing, "an earlier stage has not finished")
+                    .with("stage", stage.name())
+                    .hint("run the stages in their order"));
+            }
+            let clock = std::time::Instant::now();
+            run.log.enter(stage.name(), (place % stages, stages));
+            run_stage(run, stage).map_err(|e| e.with("stage", stage.name()))?;
+            memory::give_back();
+            times.push(StageTime {
+                stage: stage.name(),
+                seconds: clock.elapsed().as_secs_f64(),
+                resumed: false,
+            });
+            run.log.info(stage.name(), "done", json!({"ms": clock.elapsed().as_millis() as u64}));
+        } else {
+            valid = false;
+        }
+        if only == Some(stage) {
+            break;
+        }
+    }
+    run.log.enter("publish", (stages, stages));
+    Ok(())
+}
+
+/// A stage that holds too much holds less on one thread, where fewer units are in work at a time; its output
+/// is the same.
+fn run_stage(run: &Run, stage: Stage) -> Result<()> {
+    let work = || {
+        run.directory.finish(stage.name(), || {
+            run.identity.unchanged(cancel::check().and_then(|()| stages::work(stage, run)))
+        })
+    };
+    match work() {
+        Err(e) if e.kind() == Kind::Memory && rayon::current_num_threads() > 1 => {
+            run.log.warn(
+                stage.name(),
+                "over --max-memory, tried again on one thread",
+                json!({"needed": e.context().first().map(|c| &c.1)}),
+            );
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            pool.map_err(|e| Error::new(Kind::TryAgain, format!("cannot start a thread: {e}")))?.install(work)
+        }
+        other => other,
+    }
+}
+
+fn publish_all(
+    job: &Job,
+    key: &str,
+    mark: Option<&str>,
+    directory: &Directory,
+    log: &Log,
+    metrics: &mut Metrics,
+) -> Result<Published> {
+    let output = job.pipeline.output_path();
+    let summary = SUMMARY.load(directory)?;
+    let counts = read_back::verify(&job.pipeline, directory)?;
+    let previous = published::previous(directory.store, &output, &job.pipeline.name, &job.date)?;
+    metrics.count(&counts);
+    metrics.classes = summary.classes.clone();
+    let profile = PROFILE.load(directory)?;
+    metrics.gates = gates::judge(
+        &job.pipeline.gates,
+        (profile.rows, &summary.classes),
+        &counts,
+        previous.as_ref(),
+        job.accepted,
+    );
+    gates::refuse(&metrics.gates, log)?;
+    cancel::check()?;
+    let _commit = Commit::begin();
+    let mut tables = Vec::new();
+    for (table, stage) in TABLES {
+        let source = directory.stage(stage.name()).join(table);
+        let partition = publish::partition(&output, table, &job.date);
+        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
+        tables.push(Table { name: table.to_string(), files });
+        log.info("publish", "published", json!({"table": table}));
+    }
+    let kept = kept::keep(directory)?;
+    let published = Published {
+        key: key.to_string(),
+        rows: summary.rows,
+        classes: summary.classes,
+        abstained: summary.abstained,
+        tables,
+        explanation: kept,
+        verdict: VERDICT.load(directory)?.sentences,
+    };
+    directory.record(&published)?;
+    Ok(published)
+}
+
+fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {
+    let output = job.pipeline.output_path();
+    let place = |t: &Table| publish::partition(&output, &t.name, &job.date).display().to_string();
+    Outcome {
+        status: status.to_string(),
+        pipeline: job.pipeline.name.clone(),
+        date: job.date.clone(),
+        key: published.key.clone(),
+        rows: published.rows,
+        classes: published.classes.clone(),
+        abstained: published.abstained.clone(),
+        tables: published.tables.iter().map(|t| (t.name.clone(), place(t))).collect(),
+        warnings: log.warnings().len(),
+        verdict: published.verdict.join(" "),
+    }
+}

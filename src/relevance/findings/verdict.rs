@@ -1,0 +1,148 @@
+//! The verdict on a run, in a few plain sentences: did relevance matter, which teacher to distrust, what
+//! would help most, how right the labels may be.
+
+use crate::relevance::findings::{DropOne, Findings};
+
+/// Changes of log-loss below this are none.
+const LITTLE: f64 = 0.01;
+/// A teacher with less than this share of the others' skill at home has labels, or scores, that cannot be
+/// right.
+const SKILL: f64 = 0.25;
+/// A label that is this much better without a teacher is harmed by it.
+const HARM: f64 = -0.005;
+/// A teacher this much worse abroad than the other foreigners is the one to watch.
+const WORSE_ABROAD: f64 = 0.1;
+
+/// The teacher to distrust, and why.
+pub fn distrust(findings: &Findings) -> Option<(&str, String)> {
+    let asked: Vec<&DropOne> = findings.drops.iter().filter(|d| d.same_as.is_none()).collect();
+    let least = |of: &dyn Fn(&DropOne) -> Option<f64>| {
+        asked.iter().filter_map(|d| of(d).map(|v| (*d, v))).min_by(|a, b| a.1.total_cmp(&b.1))
+    };
+    if let Some((d, skill)) = least(&|d| d.own_skill) {
+        let others: Vec<f64> =
+            asked.iter().filter(|o| o.teacher != d.teacher).filter_map(|o| o.own_skill).collect();
+        if middle(others).is_some_and(|middle| skill < SKILL * middle) {
+            return Some((
+                &d.teacher,
+                "its scores say little or nothing about the labels of its own history, which may be wrong"
+                    .to_string(),
+            ));
+        }
+    }
+    if let Some((d, change)) = least(&|d| d.loss_change).filter(|(_, change)| *change < HARM) {
+        return Some((
+            &d.teacher,
+            format!("without it the rehearsals' log-loss is {} lower", percent(-change)),
+        ));
+    }
+    let (d, better) = least(&|d| d.abroad.map(|a| -a)).filter(|(_, better)| -better > WORSE_ABROAD)?;
+    Some((
+        &d.teacher,
+        format!(
+            "on the other histories its log-loss is {} above that of the other teachers",
+            percent(-better)
+        ),
+    ))
+}
+
+/// The median; none of nothing.
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let n = values.len();
+    (n > 0).then(|| (values[(n - 1) / 2] + values[n / 2]) / 2.0)
+}
+
+/// What would help most.
+pub fn help(findings: &Findings) -> String {
+    let known = |what: &str| findings.base_rate == what;
+    let options = [
+        (
+            "the target's class shares (target.class_shares)",
+            findings.with_shares.filter(|_| !known("class_shares")),
+        ),
+        ("50 labelled accounts (target.labels)", findings.with_labels.filter(|_| known("none"))),
+        ("another teacher with a labelled history", findings.with_teacher),
+    ];
+    let gains: Vec<(&str, f64)> =
+        options.iter().filter_map(|(what, change)| change.map(|c| (*what, -c))).collect();
+    let Some((what, gain)) = gains.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+        return match known("none") {
+            true => "What would help most is not known without rehearsals; a third teacher with a labelled history makes them possible, and class shares or labels of the target have helped most elsewhere.".to_string(),
+            false => "What would help most is not known without rehearsals; a third teacher with a labelled history makes them possible.".to_string(),
+        };
+    };
+    let all =
+        gains.iter().map(|(what, gain)| format!("{what} {}", percent(*gain))).collect::<Vec<_>>().join(", ");
+    match gain > LITTLE {
+        true => format!("What would help most: {what}. In the rehearsals the log-loss fell by: {all}."),
+        false => format!("Nothing that was rehearsed would help much; the log-loss fell by: {all}."),
+    }
+}
+
+/// The verdict's sentences, in the order in which they are read.
+pub fn sentences(findings: &Findings) -> Vec<String> {
+    let mut out = vec![mattered(findings)];
+    if findings.irrelevant {
+        out.push("No teacher's history overlaps with the target, so all teachers count evenly: the labels are a guess.".to_string());
+    }
+    out.push(match distrust(findings) {
+        Some((teacher, why)) => format!("Distrust {teacher} most: {why}."),
+        None => "No teacher stands out as one to distrust.".to_string(),
+    });
+    out.extend(findings.drops.iter().filter_map(|d| {
+        d.same_as.as_ref().map(|same| format!("{} repeats {same} and counts for nothing.", d.teacher))
+    }));
+    out.push(help(findings));
+    if let Some(differ) = findings.rivals_differ() {
+        out.push(format!(
+            "Beware: on {} of the accounts a simpler way to weigh the teachers gives another class.",
+            percent(differ)
+        ));
+    }
+    out.push(match (findings.accuracy, findings.log_loss) {
+        (Some(a), Some(l)) => format!(
+            "Estimated accuracy {:.3}, give or take {:.3} ({:.2} to {:.2}), log-loss {:.3}, give or take {:.3}: from {} rehearsals; such brackets held in about three cases of four.",
+            a.value, a.error, a.low, a.high, l.value, l.error, findings.rehearsals
+        ),
+        _ => format!("No accuracy is estimated: that takes three rehearsals, there are {}.", findings.rehearsals),
+    });
+    out.push("If the features have come to mean something else, only labels can tell.".to_string());
+    out
+}
+
+fn mattered(findings: &Findings) -> String {
+    let published = findings.published.pick(findings.default, findings.aligned);
+    let (Some(change), Some(js)) = (published, findings.js) else {
+        let why = if findings.drops.iter().filter(|d| d.same_as.is_none()).count() < 3 {
+            "fewer than three teachers"
+        } else {
+            "no labelled history"
+        };
+        return format!(
+            "Whether relevance mattered cannot be told: with {why} nothing was rehearsed, and the weights rest on distance and cross-loss alone."
+        );
+    };
+    let sure = change.abs() > LITTLE && findings.error.is_some_and(|e| change.abs() > 2.0 * e);
+    let judged = match sure {
+        true if change < 0.0 => "Relevance mattered",
+        true => "Relevance harmed in the rehearsals",
+        false => "Relevance made no difference that the rehearsals can show",
+    };
+    format!(
+        "{judged}: when each of {} histories played the target, the fused label's log-loss was {} that of the plain mean of the teachers{} (weights by distance alone: {}), and worse by more than 1 % on {}.",
+        findings.rehearsals,
+        beside(change),
+        findings.error.map(|e| format!(", give or take {}", percent(e))).unwrap_or_default(),
+        beside(js),
+        findings.harmed
+    )
+}
+
+fn beside(change: f64) -> String {
+    format!("{} {}", percent(change.abs()), if change < 0.0 { "below" } else { "above" })
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}

@@ -1,0 +1,274 @@
+//! Step 1, numbers: what one pass over a column keeps of it.
+//!
+//! A [`NumberSketch`] is filled batch by batch and merged across threads; the same multiset of values gives
+//! the same sketch whatever the order. Up to
+//! [`EXACT`] values it holds them all; beyond that it counts them in buckets of the float's own bits: twelve
+//! significant binary digits, so that integers up to 4096 stay exact and other values move down by less than
+//! 1/2048 of their size. [`NumberSketch::summary`] turns either into a [`NumberSummary`], the sorted values
+//! with counts from which everything else is read.
+
+use serde::{Deserialize, Serialize};
+
+/// Values that are held as they are before a sketch goes over to buckets.
+pub const EXACT: usize = 65_536;
+/// Order statistics that a scenario gives to the common edges.
+pub const ORDER_STATISTICS: usize = 240;
+
+/// Mantissa bits that a bucket drops of 52.
+const DROPPED: u32 = 41;
+/// Buckets of a page: those of one sign and power of two.
+const PAGE: usize = 2048;
+/// Keys reach from -MIDDLE to MIDDLE.
+const MIDDLE: i32 = 1 << 22;
+const PAGES: usize = 2 * MIDDLE as usize / PAGE + 1;
+
+/// A column of numbers as seen so far.
+#[derive(Debug, Clone)]
+pub struct NumberSketch {
+    nulls: u64,
+    nans: u64,
+    min: f64,
+    max: f64,
+    /// Empty from the day there are buckets.
+    values: Vec<f64>,
+    buckets: Option<Buckets>,
+}
+
+/// Counts by key, a page allocated when first needed.
+type Buckets = Vec<Option<Box<[u32; PAGE]>>>;
+
+impl Default for NumberSketch {
+    fn default() -> Self {
+        NumberSketch {
+            nulls: 0,
+            nans: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            values: Vec::new(),
+            buckets: None,
+        }
+    }
+}
+
+impl NumberSketch {
+    /// Counts `count` nulls.
+    pub fn add_nulls(&mut self, count: u64) {
+        self.nulls += count;
+    }
+
+    /// Adds values; a NaN among them is counted as NaN, not as null.
+    pub fn add_all(&mut self, values: &[f64]) {
+        for &v in values {
+            if !self.see(v) {
+                continue;
+            }
+            match &mut self.buckets {
+                Some(buckets) => count(buckets, key(v), 1),
+                None if self.values.len() < EXACT => self.values.push(v + 0.0), // -0.0 becomes 0.0
+                None => count(self.collapse(), key(v), 1),
+            }
+        }
+    }
+
+    /// Whether a value is a number, taken into the extremes then and counted as NaN if not.
+    #[inline]
+    fn see(&mut self, v: f64) -> bool {
+        if v.is_nan() {
+            self.nans += 1;
+            return false;
+        }
+        self.min = if v < self.min { v + 0.0 } else { self.min };
+        self.max = if v > self.max { v + 0.0 } else { self.max };
+        true
+    }
+
+    /// Adds what another sketch has seen.
+    pub fn merge(&mut self, other: &NumberSketch) {
+        self.nulls += other.nulls;
+        self.nans += other.nans;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if self.buckets.is_none()
+            && other.buckets.is_none()
+            && self.values.len() + other.values.len() <= EXACT
+        {
+            self.values.extend(&other.values);
+            return;
+        }
+        let buckets = self.collapse();
+        other.values.iter().for_each(|v| count(buckets, key(*v), 1));
+        each_bucket(other.buckets.as_deref().unwrap_or_default(), |k, n| count(buckets, k, n));
+    }
+
+    /// Goes over to buckets if it has not, and gives them.
+    fn collapse(&mut self) -> &mut Buckets {
+        let buckets = self.buckets.get_or_insert_with(|| vec![None; PAGES]);
+        std::mem::take(&mut self.values).iter().for_each(|v| count(buckets, key(*v), 1));
+        buckets
+    }
+
+    /// The sorted values with their counts.
+    pub fn summary(&self) -> NumberSummary {
+        let mut runs = Runs::default();
+        match &self.buckets {
+            Some(buckets) => {
+                each_bucket(buckets, |k, n| runs.push(lowest(k).clamp(self.min, self.max), u64::from(n)))
+            }
+            None => {
+                let mut sorted = self.values.clone();
+                sorted.sort_unstable_by(f64::total_cmp);
+                sorted.iter().for_each(|v| runs.push(*v, 1));
+            }
+        }
+        let Runs { values, counts } = runs;
+        let n = counts.iter().sum();
+        NumberSummary {
+            nulls: self.nulls,
+            nans: self.nans,
+            n,
+            min: (n > 0).then_some(self.min),
+            max: (n > 0).then_some(self.max),
+            exact: self.buckets.is_none(),
+            values,
+            counts,
+        }
+    }
+}
+
+/// Bucket of a value. Buckets are half-open upwards, `[lowest(key), lowest(key + 1))`, on both sides of zero,
+/// so that an edge at the lowest value of a bucket splits no bucket.
+#[inline]
+fn key(v: f64) -> i32 {
+    let sign = v.to_bits().cast_signed() >> 63;
+    let size = (v.to_bits() & !(1 << 63)).cast_signed();
+    (((size ^ sign) - sign) >> DROPPED) as i32
+}
+
+/// The lowest value of a bucket.
+fn lowest(key: i32) -> f64 {
+    let size = f64::from_bits(u64::from(key.unsigned_abs()) << DROPPED);
+    if key < 0 { -size } else { size }
+}
+
+#[inline]
+fn count(pages: &mut [Option<Box<[u32; PAGE]>>], key: i32, n: u32) {
+    let place = (key + MIDDLE) as usize;
+    let page = pages[place / PAGE].get_or_insert_with(|| Box::new([0; PAGE]));
+    let cell = &mut page[place % PAGE];
+    *cell = cell.saturating_add(n);
+}
+
+/// Occupied buckets in ascending order.
+fn each_bucket(pages: &[Option<Box<[u32; PAGE]>>], mut visit: impl FnMut(i32, u32)) {
+    for (i, page) in pages.iter().enumerate() {
+        for (j, &n) in page.iter().flat_map(|p| p.iter()).enumerate().filter(|(_, n)| **n > 0) {
+            visit((i * PAGE + j) as i32 - MIDDLE, n);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Runs {
+    values: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl Runs {
+    fn push(&mut self, value: f64, n: u64) {
+        match (self.values.last(), self.counts.last_mut()) {
+            (Some(last), Some(total)) if *last == value => *total += n,
+            _ => {
+                self.values.push(value);
+                self.counts.push(n);
+            }
+        }
+    }
+}
+
+/// A column of numbers: distinct values in ascending order with their counts (bucket representatives where
+/// `exact` is false).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NumberSummary {
+    pub nulls: u64,
+    /// Not-a-number values that were not null; they share the bin of null.
+    pub nans: u64,
+    /// Values that are neither null nor NaN; infinities are among them.
+    pub n: u64,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    pub exact: bool,
+    pub values: Vec<f64>,
+    pub counts: Vec<u64>,
+}
+
+impl NumberSummary {
+    /// Rows: values, NaN and nulls.
+    pub fn rows(&self) -> u64 {
+        self.n + self.missing()
+    }
+
+    /// Rows that fall into the bin of null.
+    pub fn missing(&self) -> u64 {
+        self.nulls + self.nans
+    }
+
+    /// Values that are infinite.
+    pub fn infinite(&self) -> u64 {
+        self.values.iter().zip(&self.counts).filter(|(v, _)| v.is_infinite()).map(|(_, n)| n).sum()
+    }
+
+    /// Mean and variance (over n) of the finite values; of bucket representatives where not exact. None
+    /// without any.
+    pub fn moments(&self) -> Option<(f64, f64)> {
+        let finite = || {
+            self.values.iter().zip(&self.counts).filter(|(v, _)| v.is_finite()).map(|(v, n)| (*v, *n as f64))
+        };
+        let n: f64 = finite().map(|(_, n)| n).sum();
+        let mean = finite().map(|(v, c)| v * (c / n)).sum::<f64>();
+        let variance = finite().map(|(v, c)| (v - mean) * (v - mean) * (c / n)).sum::<f64>();
+        (n > 0.0).then_some((mean, variance))
+    }
+
+    /// `most` order statistics, those at floor((2 i + 1) n / (2 most)); none for an empty column.
+    pub fn order_statistics(&self, most: usize) -> Vec<f64> {
+        let mut out = Vec::with_capacity(most);
+        let mut until = 0u64;
+        for (v, c) in self.values.iter().zip(&self.counts) {
+            until += c;
+            while out.len() < most
+                && ((2 * out.len() as u128 + 1) * u128::from(self.n) / (2 * most as u128)) < u128::from(until)
+            {
+                out.push(*v);
+            }
+        }
+        out
+    }
+
+    /// Rows in each of the bins that `edges` make: values below the first edge, between edges (lower one
+    /// included), from the last edge on; then null.
+    pub fn bin_counts(&self, edges: &[f64]) -> Vec<u64> {
+        let mut out = vec![0; edges.len() + 2];
+        for (v, c) in self.values.iter().zip(&self.counts) {
+            out[edges.partition_point(|e| e <= v)] += c;
+        }
+        out[edges.len() + 1] = self.missing();
+        out
+    }
+
+    /// The same column in at most `cells` values, each standing for the rows from it up to the next; what an
+    /// owner may ship instead of rows.
+    pub fn coarse(&self, cells: usize) -> NumberSummary {
+        let mut edges = self.order_statistics(cells);
+        edges.extend(self.values.first());
+        edges.sort_unstable_by(f64::total_cmp);
+        edges.dedup();
+        let counts = self.bin_counts(&edges)[1..=edges.len()].to_vec();
+        NumberSummary {
+            exact: self.exact && edges.len() == self.values.len(),
+            values: edges,
+            counts,
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The leave-one-scenario-out table: each history plays the target once more, under a theta that was trained
+//! without it.
+//!
+//! It shows what relevance is worth here, and what class shares or labels of the target would be worth. A
+//! history that plays the target still helped to train the others' foreign slopes no more than it did in step
+//! 9, but it was part of the profiles; so the table is close to honest, not entirely.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::relevance::findings::risk::Judged;
+use crate::relevance::fusion::alignment::{Pool, Sample, aligned, aligned_gate_share};
+use crate::relevance::fusion::base_rate::{
+    ALIGNED_LABEL_RIDGE, LEAST_LABELS, shift, shift_to_labels, shift_to_shares,
+};
+use crate::relevance::fusion::fuse::{Blend, Fused, Fuser, gate_share};
+use crate::relevance::fusion::gating::{Task, Theta};
+use crate::relevance::maths::probability::{entropy, evenly, first_largest, log_loss};
+use crate::relevance::profile::distance::weights;
+use crate::relevance::training::estimate::LEAST_REHEARSALS;
+use crate::relevance::training::train::{PseudoTarget, Training, fit};
+use crate::relevance::transfer::calibrate::Calibration;
+use crate::relevance::transfer::cross_loss::Judgement;
+use crate::relevance::transfer::sources::World;
+
+/// Labels that the table supposes.
+const LABELS: usize = 50;
+
+/// Log-losses on one history that plays the target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rehearsal {
+    pub history: String,
+    pub rows: usize,
+    /// Mean of the own-calibrated teachers: u_q of step 9.
+    pub own_uniform: f64,
+    /// The gate alone under theta0, under theta, and under a theta trained without this history.
+    pub theta0: f64,
+    pub theta: f64,
+    pub held_out: f64,
+    /// The rivals, and the default of the reference, its gate trained without this history.
+    pub uniform: f64,
+    pub js: f64,
+    pub default: f64,
+    /// The pool of aligned teachers, its gate trained without this history: as it is, with the class shares
+    /// known, and with 50 labels known (on the other rows; none where there are too few).
+    pub aligned: f64,
+    pub with_shares: f64,
+    pub with_labels: Option<f64>,
+    /// 1/JS with the class shares known.
+    pub js_with_shares: f64,
+    /// The best calibrated teacher on this history, chosen by its labels, and its loss.
+    pub best_teacher: String,
+    pub best: f64,
+    /// The best calibrated teacher for each account, chosen by its label: no weights, of whatever account,
+    /// can do better on average of probabilities.
+    pub oracle: f64,
+    /// What the labels say of themselves beside how right they are: the default, the pool of aligned
+    /// teachers, the same with the class shares known.
+    pub default_said: Said,
+    pub aligned_said: Said,
+    pub with_shares_said: Said,
+    /// The losses without each of the teachers, under the same theta.
+    pub without: Vec<Without>,
+    /// The rows and their soft labels: what abstaining would be worth is read from them.
+    pub judged: Judged,
+}
+
+/// How right labels are, and how right they say they are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// Share of rows whose largest probability is that of their class.
+    pub accuracy: f64,
+    /// Mean of the largest probability: the accuracy that the labels promise.
+    pub confidence: f64,
+    /// Mean entropy in nats: the log-loss that they promise.
+    pub entropy: f64,
+}
+
+/// Log-losses with one teacher less.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Without {
+    pub teacher: String,
+    pub default: f64,
+    pub aligned: f64,
+}
+
+/// How far 1/JS alone is to be trusted instead of the aligned pool, from 0 to 1.
+///
+/// Where scenarios form clusters, distance can know better than a gate that few pseudo-targets have trained.
+/// It has to prove it: better on three quarters of the histories, of which there must be three, and by more
+/// than 3 % of log-loss on the geometric mean; by 13 % it has all.
+pub fn tilt(table: &[Rehearsal], shares_known: bool) -> f64 {
+    let gain = |r: &Rehearsal| {
+        if shares_known { (r.with_shares / r.js_with_shares).ln() } else { (r.aligned / r.js).ln() }
+    };
+    proven(&table.iter().map(gain).collect::<Vec<f64>>())
+}
+
+/// The tilt that these gains of log-loss, one of each history, are proof of.
+fn proven(gains: &[f64]) -> f64 {
+    let better = gains.iter().filter(|gain| **gain > 0.0).count();
+    if gains.len() < LEAST_REHEARSALS || 4 * better < 3 * gains.len() {
+        return 0.0;
+    }
+    let mean = gains.iter().sum::<f64>() / gains.len() as f64;
+    ((mean - 0.03) / 0.1).clamp(0.0, 1.0)
+}
+
+/// The table of all pseudo-targets; `between[q]` are the distances of the teachers' histories to history q.
+pub fn rehearse(
+    world: &World,
+    training: &Training,
+    without: &[Judgement],
+    between: &[Vec<f64>],
+) -> Result<Vec<Rehearsal>> {
+    training
+        .pseudo_targets
+        .par_iter()
+        .map(|t| rehearsal(world, training, t, &without[t.history], &between[t.history]))
+        .collect()
+}
+
+fn rehearsal(
+    world: &World,
+    training: &Training,
+    target: &PseudoTarget,
+    judgement: &Judgement,
+    distances: &[f64],
+) -> Result<Rehearsal> {
+    let others = |task: fn(&PseudoTarget) -> &Task| -> Vec<&Task> {
+        training.pseudo_targets.iter().filter(|t| t.history != target.history).map(task).collect()
+    };
+    let (plain, moved) = (others(|t| &t.task), others(|t| &t.aligned));
+    let trained = !plain.is_empty();
+    let held_out = fit(&plain, world.teachers(), training.theta);
+    let held_out_aligned = fit(&moved, world.teachers(), training.aligned);
+    let stage = Stage::new(world, target.history, &target.rest, judgement, distances, held_out, trained)?;
+    let labels = &target.task.labels;
+    let loss = |p: Vec<f64>| log_loss(&p, labels, world.classes);
+    let reference = stage.fused(&stage.fuser);
+    let uniform = loss(reference.iter().flat_map(|f| f.uniform.clone()).collect());
+    let js = loss(reference.iter().flat_map(|f| f.js.clone()).collect());
+    let aligned = stage.fused(&stage.aligned(held_out_aligned, trained, <[f64]>::to_vec));
+    let shares = target.aligned.shares.clone().unwrap_or_default();
+    let told = stage.fused(&stage.aligned(held_out_aligned, trained, |_| shares.clone()));
+    let moved: Vec<f64> = reference.iter().flat_map(|f| f.js.iter().map(|p| p.ln())).collect();
+    let alone: Vec<f64> =
+        (0..target.rest.len()).map(|place| loss(calibrated(&reference, place, world.classes))).collect();
+    let best = (0..alone.len()).fold(0, |best, place| if alone[place] < alone[best] { place } else { best });
+    let mut without = Vec::new();
+    for (place, &k) in target.rest.iter().enumerate().filter(|_| target.rest.len() > 1) {
+        let rest: Vec<usize> = target.rest.iter().copied().filter(|other| *other != k).collect();
+        let stage = Stage::new(
+            world,
+            target.history,
+            &rest,
+            &judgement.without(place),
+            distances,
+            held_out,
+            trained,
+        )?;
+        let aligned = stage.fused(&stage.aligned(held_out_aligned, trained, <[f64]>::to_vec));
+        let default = loss(label(&stage.fused(&stage.fuser)));
+        without.push(Without { teacher: world.names[k].clone(), default, aligned: loss(label(&aligned)) });
+    }
+    Ok(Rehearsal {
+        history: world.names[target.history].clone(),
+        rows: labels.len(),
+        own_uniform: target.task.uniform,
+        theta0: target.task.loss(&Theta::DEFAULT).0,
+        theta: target.task.loss(&training.theta).0,
+        held_out: target.task.loss(&held_out).0,
+        uniform,
+        js,
+        default: loss(label(&reference)),
+        aligned: loss(label(&aligned)),
+        with_shares: loss(label(&told)),
+        with_labels: loss_with_labels(&aligned, labels, world.classes)?,
+        js_with_shares: loss(moved_to(moved, &shares)),
+        best_teacher: world.names[target.rest[best]].clone(),
+        best: alone[best],
+        oracle: oracle(&reference, labels, world.classes),
+        default_said: Said::of(&reference, labels),
+        aligned_said: Said::of(&aligned, labels),
+        with_shares_said: Said::of(&told, labels),
+        without,
+        judged: Judged {
+            labels: labels.clone(),
+            default: label(&reference),
+            aligned: label(&aligned),
+            with_shares: label(&told),
+            support: aligned.iter().map(|f| f.support).collect(),
+            disagreement: aligned.iter().map(|f| f.disagreement).collect(),
+        },
+    })
+}
+
+impl Said {
+    fn of(rows: &[Fused], labels: &[u16]) -> Said {
+        let n = rows.len() as f64;
+        let mean = |of: &dyn Fn(&Fused) -> f64| rows.iter().map(of).sum::<f64>() / n;
+        let right =
+            rows.iter().zip(labels).filter(|(f, y)| first_largest(&f.label) == usize::from(**y)).count();
+        Said {
+            accuracy: right as f64 / n,
+            confidence: mean(&|f| f.label[first_largest(&f.label)]),
+            entropy: mean(&|f| entropy(&f.label)),
+        }
+    }
+}
+
+/// Calibrated scores `[n, C]` of the teacher at `place`.
+fn calibrated(rows: &[Fused], place: usize, classes: usize) -> Vec<f64> {
+    rows.iter().flat_map(|f| &f.p[place * classes..(place + 1) * classes]).copied().collect()
+}
+
+fn oracle(rows: &[Fused], labels: &[u16], classes: usize) -> f64 {
+    let most = |(f, y): (&Fused, &u16)| {
+        f.p.iter().skip(usize::from(*y)).step_by(classes).copied().fold(0.0, f64::max)
+    };
+    rows.iter().zip(labels).map(|row| -most(row).ln()).sum::<f64>() / labels.len() as f64
+}
+
+fn moved_to(mut z: Vec<f64>, shares: &[f64]) -> Vec<f64> {
+    let constants = shift_to_shares(&z, shares);
+    z.chunks_exact_mut(shares.len()).for_each(|z| shift(z, &constants));
+    z
+}
+
+fn label(rows: &[Fused]) -> Vec<f64> {
+    rows.iter().flat_map(|f| f.label.clone()).collect()
+}
+
+/// The rows of a history that plays the target, as the other teachers see them, and the reference's fuser for
+/// them.
+struct Stage {
+    raw: Vec<Vec<f64>>,
+    support: Vec<Vec<f64>>,
+    fuser: Fuser,
+}
+
+impl Stage {
+    /// History `q` for the teachers in `rest`; `judgement` is theirs, `distances` are of all teachers to `q`.
+    fn new(
+        world: &World,
+        q: usize,
+        rest: &[usize],
+        judgement: &Judgement,
+        distances: &[f64],
+        theta: Theta,
+        trained: bool,
+    ) -> Result<Self> {
+        let own: Vec<&Calibration> = rest.iter().map(|&k| &world.calibrations[k]).collect();
+        let log_rows = rest.iter().map(|&k| world.log_rows[k]).collect();
+        let js = weights(&rest.iter().map(|&k| distances[k]).collect::<Vec<_>>());
+        let blend = Blend::new(&own, judgement.clone(), log_rows, theta, gate_share(trained), js)?;
+        let rows = world.pseudo_target(q).ok_or_else(|| Error::bug("a pseudo-target without history"))?;
+        let raw: Vec<Vec<f64>> =
+            (0..rows.len()).map(|i| rest.iter().flat_map(|&k| rows.raw(i, k)).copied().collect()).collect();
+        let support = (0..rows.len()).map(|i| rest.iter().map(|&k| rows.support(i)[k]).collect()).collect();
+        let (mut means, mut scratch) = (blend.means(), Vec::new());
+        raw.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
+        Ok(Stage { raw, support, fuser: Fuser::new(blend, &means) })
+    }
+
+    fn aligned(&self, theta: Theta, trained: bool, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
+        let mut sample = Sample::default();
+        (0u64..).zip(self.raw.iter().zip(&self.support)).for_each(|(key, (raw, s))| sample.add(key, raw, s));
+        aligned(
+            &self.fuser,
+            sample,
+            Pool { theta, gate_share: aligned_gate_share(trained), tilt: 0.0 },
+            shares,
+        )
+    }
+
+    fn fused(&self, fuser: &Fuser) -> Vec<Fused> {
+        let mut room = fuser.room();
+        let mut fuse = |(raw, s): (&Vec<f64>, &Vec<f64>)| {
+            fuser.row(raw, s, &mut room);
+            room.clone()
+        };
+        self.raw.iter().zip(&self.support).map(&mut fuse).collect()
+    }
+}
+
+fn loss_with_labels(rows: &[Fused], labels: &[u16], classes: usize) -> Result<Option<f64>> {
+    let known = evenly(rows.len(), LABELS.min(rows.len() / 2));
+    if known.len() < LEAST_LABELS {
+        return Ok(None);
+    }
+    let z: Vec<f64> = known.iter().flat_map(|i| rows[*i].z.clone()).collect();
+    let constants = shift_to_labels(
+        &z,
+        &known.iter().map(|i| labels[*i]).collect::<Vec<_>>(),
+        classes,
+        ALIGNED_LABEL_RIDGE,
+    )?;
+    let rest: Vec<usize> = (0..rows.len()).filter(|i| known.binary_search(i).is_err()).collect();
+    let all = shifted(rows, &constants);
+    let p: Vec<f64> = rest.iter().flat_map(|i| all[i * classes..(i + 1) * classes].to_vec()).collect();
+    Ok(Some(log_loss(&p, &rest.iter().map(|i| labels[*i]).collect::<Vec<_>>(), classes)))
+}
+
+fn shifted(rows: &[Fused], constants: &[f64]) -> Vec<f64> {
+    let mut all: Vec<f64> = rows.iter().flat_map(|r| r.z.clone()).collect();
+    all.chunks_exact_mut(constants.len()).for_each(|z| shift(z, constants));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::proven;
+
+    #[test]
+    fn distance_alone_has_to_prove_itself_on_three_histories() {
+        assert_eq!(proven(&[0.2, 0.2]), 0.0);
+        assert_eq!(proven(&[0.2, 0.2, 0.2]), 1.0);
+        assert_eq!(proven(&[0.3, 0.3, -0.01]), 0.0, "two of three are no three quarters");
+        assert!((proven(&[0.1, 0.1, 0.1, 0.02]) - 0.5).abs() < 1e-12);
+        assert_eq!(proven(&[0.02, 0.02, 0.02]), 0.0);
+        assert_eq!(proven(&[]), 0.0);
+    }
+}

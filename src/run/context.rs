@@ -1,0 +1,25 @@
+//! What a stage is given.
+
+use crate::config::Pipeline;
+use crate::process::log::Log;
+use crate::run::directory::Directory;
+use crate::run::identity::Identity;
+use crate::sources::inputs::Inputs;
+
+/// What a stage sees.
+pub struct Run<'a> {
+    pub pipeline: &'a Pipeline,
+    pub date: &'a str,
+    pub key: &'a str,
+    pub directory: &'a Directory<'a>,
+    pub log: &'a Log,
+    pub inputs: &'a Inputs,
+    pub identity: &'a Identity,
+}
+
+impl Run<'_> {
+    /// The run's name in tables and file names: short, and the same for the same key.
+    pub fn id(&self) -> &str {
+        &self.key[..12]
+    }
+}

@@ -1,0 +1,29 @@
+//! The six stages, by name.
+
+/// The stages in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    Profile,
+    Score,
+    Relevance,
+    Fuse,
+    Fit,
+    Classify,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 6] =
+        [Stage::Profile, Stage::Score, Stage::Relevance, Stage::Fuse, Stage::Fit, Stage::Classify];
+
+    /// Its name on the command line, in records and as a folder of the run directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Profile => "profile",
+            Stage::Score => "score",
+            Stage::Relevance => "relevance",
+            Stage::Fuse => "fuse",
+            Stage::Fit => "fit",
+            Stage::Classify => "classify",
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Everything a run reads, opened and checked.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::config::Pipeline;
+use crate::error::{Error, Kind, Result};
+use crate::features::block::Feature;
+use crate::lake::scan::locate::locate;
+use crate::lake::scan::{Accounts, ids};
+use crate::process::log::Log;
+use crate::relevance::training::calculator::Calculator;
+use crate::sources::calculator_file;
+use crate::teacher::encode::{Encoder, Plan};
+use crate::teacher::{self, Teacher};
+
+/// The opened inputs of a pipeline.
+pub struct Inputs {
+    pub accounts: Accounts,
+    pub teachers: Vec<Teacher>,
+    pub features: Vec<Feature>,
+    /// The float32 columns that the teachers take, and for each teacher which.
+    pub plan: Plan,
+    pub encoders: Vec<Encoder>,
+    /// Columns of the target that are labels of some history; never read.
+    pub ignored: Vec<String>,
+    /// The calculator that the pipeline names.
+    pub calculator: Option<Calculator>,
+}
+
+/// The teachers and what they take: all that training needs.
+#[derive(Clone, Copy)]
+pub struct Panel<'a> {
+    pub pipeline: &'a Pipeline,
+    pub log: &'a Log,
+    pub teachers: &'a [Teacher],
+    pub features: &'a [Feature],
+    pub plan: &'a Plan,
+    pub encoders: &'a [Encoder],
+}
+
+impl Inputs {
+    /// Opens the target and loads every teacher; nothing is scored.
+    pub fn open(pipeline: &Pipeline) -> Result<Inputs> {
+        let place = pipeline.resolve(&pipeline.target.accounts);
+        let mut accounts = open_target(&place)?;
+        if let Some(filter) = &pipeline.target.filter {
+            accounts = accounts.with_filter(filter)?;
+        }
+        let id = accounts.field(&pipeline.target.id)?;
+        if !ids::can_be_id(id.data_type()) {
+            return Err(Error::data(format!(
+                "an account id is an integer or a string, the column is {}",
+                id.data_type()
+            ))
+            .file(&place)
+            .column(id.name()));
+        }
+        let teachers = load_teachers(pipeline)?;
+        let features = teacher::features(&teachers, accounts.schema(), accounts.place())?;
+        if let Some(f) = features.iter().find(|f| f.name == pipeline.target.id) {
+            return Err(Error::data("a teacher takes the account id as a feature").column(&f.name));
+        }
+        let mut plan = Plan::default();
+        let encoders = teachers.iter().map(|t| plan.add(&t.bundle, &features)).collect::<Result<Vec<_>>>()?;
+        let ignored = label_columns(&accounts, &teachers, &features);
+        refuse_reserved(pipeline, &accounts)?;
+        let calculator = saved_calculator(pipeline, &teachers)?;
+        Ok(Inputs { accounts, teachers, features, plan, encoders, ignored, calculator })
+    }
+
+    /// The teachers without the target.
+    pub fn panel<'a>(&'a self, pipeline: &'a Pipeline, log: &'a Log) -> Panel<'a> {
+        Panel {
+            pipeline,
+            log,
+            teachers: &self.teachers,
+            features: &self.features,
+            plan: &self.plan,
+            encoders: &self.encoders,
+        }
+    }
+
+    /// The saved calculator, where it knows just these teachers.
+    pub fn calculator_for(&self, active: &[usize]) -> Option<&Calculator> {
+        self.calculator.as_ref().filter(|c| c.teachers.len() == active.len())
+    }
+
+    /// The teachers that are asked, as places: all but those that a saved calculator knows to repeat another.
+    pub fn asked(&self) -> Vec<usize> {
+        let repeats = |k: &usize| {
+            self.calculator.iter().any(|c| c.repeats.iter().any(|r| r.name == self.teachers[*k].name()))
+        };
+        (0..self.teachers.len()).filter(|k| !repeats(k)).collect()
+    }
+
+    /// Names of the features that the target holds.
+    pub fn present(&self) -> Vec<String> {
+        self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect()
+    }
+}
+
+/// Every teacher, by name, so that the order in the pipeline file does not reach the sums over teachers.
+pub fn load_teachers(pipeline: &Pipeline) -> Result<Vec<Teacher>> {
+    let mut teachers =
+        pipeline.teachers.par_iter().map(|t| Teacher::load(pipeline, t)).collect::<Result<Vec<_>>>()?;
+    teachers.sort_by(|a, b| a.name().cmp(b.name()));
+    refuse_same_names(&teachers)?;
+    Ok(teachers)
+}
+
+/// The calculator that the pipeline names, if it fits these teachers.
+fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<Calculator>> {
+    let Some(file) = &pipeline.relevance.calculator else { return Ok(None) };
+    let path = pipeline.resolve(file);
+    let calculator = calculator_file::read(&path)?;
+    calculator.check(&calculator_file::members(teachers)?, &pipeline.classes).map_err(|e| e.file(&path))?;
+    Ok(Some(calculator))
+}
+
+/// The target's files; without a file or a row the target is empty.
+pub fn open_target(place: &Path) -> Result<Accounts> {
+    let empty = |what: &str| Err(Error::new(Kind::Empty, what).file(place));
+    if locate(place)?.is_empty() {
+        return empty("the directory holds no Parquet file");
+    }
+    let accounts = Accounts::open(place)?;
+    if accounts.stored_rows() == 0 { empty("the target has no account") } else { Ok(accounts) }
+}
+
+fn refuse_same_names(teachers: &[Teacher]) -> Result<()> {
+    for (i, teacher) in teachers.iter().enumerate() {
+        if teachers[..i].iter().any(|t| t.name() == teacher.name()) {
+            return Err(Error::data("two teachers have the same name")
+                .file(&teacher.bundle.folder)
+                .value(teacher.name()));
+        }
+    }
+    Ok(())
+}
+
+/// The output's own columns cannot be the id.
+fn refuse_reserved(pipeline: &Pipeline, accounts: &Accounts) -> Result<()> {
+    let id = pipeline.target.id.as_str();
+    let reserved =
+        ["class", "confidence", "decision", "reason", "student", "run_id", "ds", "support", "disagreement"];
+    match reserved.contains(&id) || id.starts_with("p_") || id.starts_with("w_") {
+        true => Err(Error::data("the id column has the name of a column of the output")
+            .file(accounts.place())
+            .column(id)),
+        false => Ok(()),
+    }
+}
+
+fn label_columns(accounts: &Accounts, teachers: &[Teacher], features: &[Feature]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for label in teachers.iter().filter_map(|t| t.bundle.history.as_ref()?.label.clone()) {
+        let is_feature = features.iter().any(|f| f.name == label);
+        if accounts.schema().field_with_name(&label).is_ok() && !is_feature && !found.contains(&label) {
+            found.push(label);
+        }
+    }
+    found
+}

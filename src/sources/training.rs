@@ -1,0 +1,166 @@
+//! The relevance calculator, trained on the teachers' bundles: on request before any target exists, or in
+//! passing by step 3.
+//!
+//! In: the bundles alone, or with the profiles that a target gave. Every teacher scores every history; the
+//! features of a history are read in blocks, a few columns at a time where they are profiled, so that memory
+//! holds no history.
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::features::block::Feature;
+use crate::process::cancel;
+use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
+use crate::relevance::profile::support::Support;
+use crate::relevance::training::calculator::{Calculator, Repeat};
+use crate::relevance::transfer::duplicates::Differences;
+use crate::relevance::transfer::sources::{self, World, pseudo_rows};
+use crate::sources::calculator_file::{self, model_digest};
+use crate::sources::history::{self, History};
+use crate::sources::inputs::Panel;
+use crate::sources::owner_profile;
+use crate::sources::support::{profiled, support_of};
+use crate::teacher::{Teacher, Workspace};
+
+/// Features that are summarised at a time: a summary holds up to a megabyte.
+pub const FEATURES_AT_ONCE: usize = 8;
+
+/// The teachers that repeat another, as a calculator keeps them.
+pub fn repeats(teachers: &[Teacher], copies: &[Option<usize>]) -> Result<Vec<Repeat>> {
+    let of = |(teacher, copy): (&Teacher, &Option<usize>)| {
+        let original = teachers[(*copy)?].name().to_string();
+        Some(calculator_file::member(teacher).map(|m| Repeat {
+            name: m.name,
+            digest: m.digest,
+            same_as: original,
+        }))
+    };
+    teachers.iter().zip(copies).filter_map(of).collect()
+}
+
+/// Profiles of the histories of the teachers in `active`, on bins of their own.
+pub fn profile_histories(panel: Panel, active: &[usize]) -> Result<Profiles> {
+    let mut profiles = Profiles { teachers: active.len(), ..Profiles::default() };
+    for features in panel.features.chunks(FEATURES_AT_ONCE) {
+        let (sources, summaries) = summaries(panel, active, features)?;
+        profiles.sources = sources;
+        let shared: Vec<FeatureProfile> = (0..features.len())
+            .into_par_iter()
+            .filter_map(|j| {
+                let theirs: Vec<&Summary> = summaries.iter().filter_map(|h| h[j].as_ref()).collect();
+                let held = !theirs.is_empty() && theirs.len() == summaries.len();
+                held.then(|| FeatureProfile::new(&features[j].name, &theirs, None))
+            })
+            .collect::<Result<_>>()?;
+        profiles.features.extend(shared);
+    }
+    Ok(profiles)
+}
+
+/// A summary of each feature of a history; none where it lacks the feature.
+type Summaries = Vec<Option<Summary>>;
+
+/// Which of the teachers in `active` have a history, and its summaries.
+pub fn summaries(
+    panel: Panel,
+    active: &[usize],
+    features: &[Feature],
+) -> Result<(Vec<usize>, Vec<Summaries>)> {
+    let summarise = |k: &usize| -> Result<Option<Summaries>> {
+        let teacher = &panel.teachers[*k];
+        if let Some(path) = teacher.bundle.profile_path() {
+            return Ok(Some(
+                owner_profile::read(&path, features).map_err(|e| e.with("teacher", teacher.name()))?,
+            ));
+        }
+        history::open(teacher, features)?.map(|h| h.summaries(features)).transpose()
+    };
+    let all = active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip())
+}
+
+/// Scores every history with every teacher in `active` and trains the calculator on them; also how different
+/// their scores are.
+pub fn train(panel: Panel, active: &[usize], profiles: Profiles) -> Result<(Calculator, Differences)> {
+    let support = Support::new(&profiles);
+    let mut differences = Differences::new(active.len());
+    let shared = active.iter().any(|k| panel.teachers[*k].bundle.profile_path().is_some());
+    let models = active
+        .iter()
+        .filter(|_| shared)
+        .map(|&k| model_digest(&panel.teachers[k]))
+        .collect::<Result<Vec<_>>>()?;
+    // One history after the other: the pages of a wide one take a hundred megabytes while it is read. Its
+    // teachers score side by side.
+    let worlds = active
+        .iter()
+        .enumerate()
+        .map(|(place, &k)| {
+            let teacher = &panel.teachers[k];
+            let history = match history::open(teacher, panel.features)? {
+                Some(history) => Some(sources::Known::Rows(history_of(
+                    panel,
+                    active,
+                    teacher,
+                    &history,
+                    &support,
+                    &profiles,
+                    &mut differences,
+                )?)),
+                None => owner_profile::tables(panel, active, &models, place)?.map(sources::Known::Tables),
+            };
+            Ok(sources::Teacher {
+                name: teacher.name().to_string(),
+                rows: teacher.bundle.training.rows,
+                history,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let members = active
+        .par_iter()
+        .with_max_len(1)
+        .map(|&k| calculator_file::member(&panel.teachers[k]))
+        .collect::<Result<Vec<_>>>()?;
+    let world = World::new(worlds, panel.pipeline.classes.len())?;
+    Ok((Calculator::train(&world, profiles, members, panel.pipeline.classes.clone())?, differences))
+}
+
+fn history_of(
+    panel: Panel,
+    active: &[usize],
+    teacher: &Teacher,
+    history: &History,
+    support: &Support,
+    profiles: &Profiles,
+    differences: &mut Differences,
+) -> Result<sources::History> {
+    let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
+    let classes = panel.pipeline.classes.len();
+    let mut scores = vec![Vec::with_capacity(history.rows() * classes); active.len()];
+    let chosen = pseudo_rows(history.rows());
+    let mut supports = Vec::with_capacity(chosen.len() * active.len());
+    let places = profiled(profiles, panel.features)?;
+    let mut work: Vec<Workspace> = active.iter().map(|_| Workspace::default()).collect();
+    let mut first = 0;
+    history.blocks(|block| {
+        cancel::check()?;
+        let matrix = panel.plan.encode(&block);
+        let start = first * classes;
+        active.par_iter().zip(&mut scores).zip(&mut work).with_max_len(1).try_for_each(
+            |((&k, scores), work)| {
+                scores.resize(start + block.rows * classes, 0.0);
+                panel.teachers[k].score(&panel.encoders[k], &block, &matrix, work, &mut scores[start..])
+            },
+        )?;
+        differences.add(&scores.iter().map(|s| &s[start..]).collect::<Vec<_>>());
+        let of_block: Vec<usize> = chosen
+            .iter()
+            .filter(|row| (first..first + block.rows).contains(*row))
+            .map(|row| row - first)
+            .collect();
+        supports.extend(support_of(support, &places, &block.take(&of_block)));
+        first += block.rows;
+        Ok(())
+    })?;
+    Ok(sources::History { labels, held_out, scores, support: supports })
+}

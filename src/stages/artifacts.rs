@@ -1,0 +1,237 @@
+//! What each stage leaves in the run directory for those after it: documents of one JSON file, and folders of
+//! parts. Nothing here does more than load and save; the names stand here alone.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::features::column::{self, Kind};
+use crate::lake::scan::Accounts;
+use crate::lake::store::Store;
+use crate::lake::store::files::{read_json, write_json};
+use crate::relevance::findings::Findings;
+use crate::relevance::fusion::aligned_pool::Alignment;
+use crate::relevance::fusion::fuse::{Blend, Fuser};
+use crate::relevance::maths::exact_sum::ExactMeans;
+use crate::relevance::profile::distance::Distances;
+use crate::relevance::profile::profiles::Profiles;
+use crate::relevance::training::calculator::Calculator;
+use crate::run::context::Run;
+use crate::run::directory::Directory;
+use crate::run::stage::Stage;
+use crate::student::Fidelity;
+
+/// The features of target and histories, of all teachers that are asked.
+pub const PROFILE: Document<Profile> = Document::new(Stage::Profile, "profile.json");
+/// The same of the teachers that count, once their scores have shown which of them repeat another.
+pub const COUNTED_PROFILE: Document<Profile> = Document::new(Stage::Score, "profile.json");
+pub const SCORED: Document<Scored> = Document::new(Stage::Score, "score.json");
+pub const CALCULATOR: Document<Calculator> = Document::new(Stage::Relevance, "calculator.json");
+pub const FUSION: Document<Fusion> = Document::new(Stage::Relevance, "fusion.json");
+pub const VERDICT: Document<Verdict> = Document::new(Stage::Relevance, "verdict.json");
+pub const WEIGHTS: Document<Weights> = Document::new(Stage::Fuse, "fuse.json");
+pub const FIT: Document<Fit> = Document::new(Stage::Fit, "fit.json");
+pub const SUMMARY: Document<Summary> = Document::new(Stage::Classify, "summary.json");
+
+/// Each teacher's probabilities and support on every account.
+pub const SCORES: Parts = Parts { stage: Stage::Score, folder: "scores", published: false };
+/// The features of the accounts that train the student.
+pub const SAMPLE: Parts = Parts { stage: Stage::Score, folder: "sample", published: false };
+pub const SOFT_LABELS: Parts = Parts { stage: Stage::Fuse, folder: "soft_labels", published: true };
+pub const STUDENT: Parts = Parts { stage: Stage::Fit, folder: "student", published: true };
+pub const CLASSIFICATION: Parts = Parts { stage: Stage::Classify, folder: "classification", published: true };
+
+/// One JSON file that a stage leaves.
+pub struct Document<T> {
+    pub stage: Stage,
+    pub file: &'static str,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Document<T> {
+    const fn new(stage: Stage, file: &'static str) -> Self {
+        Document { stage, file, of: PhantomData }
+    }
+
+    pub fn path(&self, directory: &Directory) -> PathBuf {
+        directory.stage(self.stage.name()).join(self.file)
+    }
+
+    pub fn load(&self, directory: &Directory) -> Result<T> {
+        read_json(directory.store, &self.path(directory))
+    }
+
+    pub fn save(&self, directory: &Directory, value: &T) -> Result<()> {
+        write_json(directory.store, &self.path(directory), value)
+    }
+
+    /// Loads a copy that lies in `folder` under the file's own name.
+    pub fn load_from(&self, store: &dyn Store, folder: &Path) -> Result<T> {
+        read_json(store, &folder.join(self.file))
+    }
+}
+
+/// A folder of files that a stage leaves, one for each unit of rows where it holds rows.
+pub struct Parts {
+    pub stage: Stage,
+    pub folder: &'static str,
+    /// Whether the files carry the run's id, since they will be published.
+    published: bool,
+}
+
+impl Parts {
+    pub fn folder(&self, directory: &Directory) -> PathBuf {
+        directory.stage(self.stage.name()).join(self.folder)
+    }
+
+    /// The file of unit `index`.
+    pub fn part(&self, run: &Run, index: usize) -> PathBuf {
+        self.folder(run.directory).join(part_name(index, self.published.then(|| run.id())))
+    }
+}
+
+/// Name of the file of unit or part `index`; for published files with the run's id.
+pub fn part_name(index: usize, run: Option<&str>) -> String {
+    match run {
+        Some(run) => format!("part-{index:05}-{run}.parquet"),
+        None => format!("part-{index:05}.parquet"),
+    }
+}
+
+/// What the features of target and histories look like.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Profile {
+    /// Accounts of the target, after `where` and deduplication.
+    pub rows: u64,
+    /// Ordinals of stored rows that are left out because their id stands before them.
+    pub dropped: Vec<u64>,
+    pub profiles: Profiles,
+    /// Normalised Wasserstein distance to the target, for each profiled feature and source.
+    pub wasserstein: Vec<Vec<Option<f64>>>,
+    /// What the student is fed.
+    pub student: Vec<StudentFeature>,
+    /// Share of nulls in the target, for each profiled feature.
+    pub null_share: Vec<f64>,
+    /// Values of the target that were read as null since they are not finite, for each feature that has any.
+    pub non_finite: BTreeMap<String, column::NonFinite>,
+}
+
+/// A feature as the student takes it; `levels` are a category's, most frequent first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudentFeature {
+    pub name: String,
+    pub kind: Kind,
+    pub levels: Vec<String>,
+}
+
+impl Profile {
+    /// The target's accounts without the rows that are left out.
+    pub fn accounts(&self, run: &Run) -> Accounts {
+        run.inputs.accounts.clone().without_rows(self.dropped.clone())
+    }
+}
+
+/// What scoring found out about the teachers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Scored {
+    /// The teachers that count, as places in the pipeline; copies of an earlier one are left out.
+    pub active: Vec<usize>,
+    /// For each teacher of the pipeline the earlier one that it repeats on every account.
+    pub copies: Vec<Option<usize>>,
+    pub rows: u64,
+    pub units: usize,
+    /// Ids whose hash is at most this are the student's sample.
+    pub sample_limit: u64,
+}
+
+/// What the target's own scores settle of a blend.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Settled {
+    /// Means of the calibrated scores over the target.
+    pub means: ExactMeans,
+    /// What moves the teachers to one level; none for the reference method.
+    pub alignment: Option<Alignment>,
+    /// Constants of the base-rate step, one a class.
+    pub constants: Vec<f64>,
+}
+
+/// What makes soft labels of scores, beside the calculator.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fusion {
+    pub whole: Settled,
+    /// The same for the label without each teacher.
+    pub without: Vec<Settled>,
+    /// For each teacher how well a linear classifier tells its history from the target: an area under the ROC
+    /// curve.
+    pub domain_areas: Vec<Option<f64>>,
+    /// `none`, `class_shares` or `labels`: what moved the base rate.
+    pub base_rate: String,
+}
+
+impl Settled {
+    fn fuser(&self, blend: Blend) -> Fuser {
+        let mut fuser = Fuser::new(blend, &self.means);
+        if let Some(alignment) = &self.alignment {
+            fuser = fuser.with_alignment(alignment.clone());
+        }
+        fuser.with_constants(&self.constants)
+    }
+}
+
+impl Fusion {
+    /// What made the published soft labels.
+    pub fn fuser(&self, calculator: &Calculator, distances: &Distances) -> Result<Fuser> {
+        Ok(self.whole.fuser(calculator.blend(distances)?))
+    }
+
+    /// What would have made them without each of the teachers in turn.
+    pub fn fusers_without(&self, calculator: &Calculator, distances: &Distances) -> Result<Vec<Fuser>> {
+        self.without
+            .iter()
+            .enumerate()
+            .map(|(k, settled)| Ok(settled.fuser(calculator.blend_without(k, distances)?)))
+            .collect()
+    }
+}
+
+/// What to think of the labels.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    pub sentences: Vec<String>,
+    pub distrust: Option<String>,
+    pub findings: Findings,
+}
+
+/// Mean weight of each teacher over the target, for those who come later.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Weights {
+    pub teachers: Vec<String>,
+    pub weights: Vec<f64>,
+}
+
+/// How the student was fitted, and how well it keeps the soft labels.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fit {
+    pub family: String,
+    pub rows: usize,
+    pub held_out_rows: usize,
+    pub fidelity: Fidelity,
+    /// Log-loss on the held-out accounts of each family that was tried, or why it could not be fitted.
+    pub tried: Vec<(String, std::result::Result<f64, String>)>,
+    /// Whether the student may classify; otherwise the soft labels' classes are published.
+    pub passed: bool,
+}
+
+/// What the classification holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    pub rows: u64,
+    /// Accounts of each class.
+    pub classes: BTreeMap<String, u64>,
+    /// Accounts that were left undecided, for each reason.
+    pub abstained: BTreeMap<String, u64>,
+}

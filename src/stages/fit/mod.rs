@@ -1,0 +1,198 @@
+//! Step 5 of 6: the student, fitted to the soft labels.
+//!
+//! In: the sample's features, which step 2 kept, and its soft labels. Out: the table `student`, a bundle that
+//! can be a teacher later, and `fit.json`: how well the student keeps what the soft labels say, and whether
+//! it passed the gate.
+
+pub mod bundle;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Float32Type;
+use serde_json::json;
+
+use crate::config::OnFailure;
+use crate::error::{Error, Result};
+use crate::features::column::Kind;
+use crate::lake::part;
+use crate::lake::scan::ids;
+use crate::lake::store::files::write_json;
+use crate::run::context::Run;
+use crate::stages::artifacts::{
+    COUNTED_PROFILE, Fit, Profile, SAMPLE, SCORED, SOFT_LABELS, Scored, StudentFeature,
+};
+use crate::student::numeric::mix;
+use crate::student::{self, Sample, Settings};
+
+/// Below this many accounts nothing is held out: the student is measured on what it was fitted to.
+const LEAST_TO_HOLD_OUT: usize = 100;
+/// Up to this many accounts the chosen student is fitted once more to all of them, held-out ones included.
+const REFIT_ROWS: usize = 50_000;
+
+/// The sample in memory.
+struct Rows {
+    columns: Vec<Vec<f32>>,
+    soft: Vec<f64>,
+    /// A uniform number of each id, which decides what is held out.
+    hashes: Vec<u64>,
+}
+
+impl Rows {
+    /// In the order of the ids' hashes, so that the order of the accounts does not reach the student.
+    fn sorted(self, classes: usize) -> Rows {
+        let mut order: Vec<usize> = (0..self.hashes.len()).collect();
+        order.sort_unstable_by_key(|i| self.hashes[*i]);
+        let columns = self.columns.into_iter().map(|c| order.iter().map(|i| c[*i]).collect()).collect();
+        let soft = order.iter().flat_map(|i| &self.soft[i * classes..(i + 1) * classes]).copied().collect();
+        Rows { columns, soft, hashes: order.iter().map(|i| self.hashes[*i]).collect() }
+    }
+}
+
+/// Runs the step.
+pub fn run(run: &Run) -> Result<()> {
+    let scored = SCORED.load(run.directory)?;
+    let profile = COUNTED_PROFILE.load(run.directory)?;
+    let rows = read_rows(run, &scored, &profile)?;
+    let kinds: Vec<student::Kind> = profile.student.iter().map(student_kind).collect();
+    let n = rows.hashes.len();
+    let settings = &run.pipeline.student;
+    let limit = (settings.held_out_share * u64::MAX as f64) as u64;
+    let held = |i: &usize| n >= LEAST_TO_HOLD_OUT && mix(settings.seed, rows.hashes[*i]) <= limit;
+    let (test, train): (Vec<usize>, Vec<usize>) = (0..n).partition(held);
+    let test = if test.is_empty() { train.clone() } else { test };
+    let classes = run.pipeline.classes.len();
+    let fitted = {
+        let (train, test) = (Subset::new(&rows, &train, classes), Subset::new(&rows, &test, classes));
+        let columns = [train.columns(), test.columns()];
+        student::fit(
+            settings.family,
+            &train.sample(&columns[0], &kinds, classes),
+            &test.sample(&columns[1], &kinds, classes),
+            settings.seed,
+            &Settings::default(),
+        )?
+    };
+    let mut student = fitted.student;
+    if (LEAST_TO_HOLD_OUT..=REFIT_ROWS).contains(&n) {
+        let all: Vec<usize> = (0..n).collect();
+        let all = Subset::new(&rows, &all, classes);
+        let columns = all.columns();
+        student = student::fit_one(
+            student::Family::parse(student.family())?,
+            &all.sample(&columns, &kinds, classes),
+            settings.seed,
+            &Settings::default(),
+        )?;
+    }
+    let fidelity = fitted.fidelity;
+    let passed = fidelity.agreement >= settings.min_agreement && fidelity.kl <= settings.max_kl;
+    let tried = fitted
+        .tried
+        .iter()
+        .map(|t| (t.family.to_string(), t.fidelity.as_ref().map(|f| f.log_loss).map_err(Clone::clone)))
+        .collect();
+    let fit = Fit {
+        family: student.family().to_string(),
+        rows: n,
+        held_out_rows: test.len(),
+        fidelity,
+        tried,
+        passed,
+    };
+    if !passed {
+        let seen = json!({"agreement": fit.fidelity.agreement, "kl": fit.fidelity.kl});
+        if settings.on_failure == OnFailure::Fail {
+            return Err(Error::data("the student does not keep what the soft labels say")
+                .value(seen)
+                .hint("raise student.max_training_rows, choose another student.family, or set student.on_failure = \"publish_fused\""));
+        }
+        run.log.warn(
+            "fit",
+            "the student is below the fidelity gate; the soft labels' classes are published",
+            seen,
+        );
+    }
+    run.log.info("fit", "chosen", json!({"family": fit.family, "rows": n, "log_loss": fit.fidelity.log_loss, "kl": fit.fidelity.kl, "agreement": fit.fidelity.agreement}));
+    let folder = run.directory.stage("fit");
+    bundle::write(
+        run,
+        &folder.join("student"),
+        student.as_ref(),
+        &profile,
+        &fit,
+        &Subset::new(&rows, &test, classes).columns,
+    )?;
+    write_json(run.directory.store, &folder.join("fit.json"), &fit)
+}
+
+/// How the student sees a feature.
+pub fn student_kind(feature: &StudentFeature) -> student::Kind {
+    match feature.kind {
+        Kind::Number => student::Kind::Number,
+        Kind::Category => student::Kind::Category { levels: feature.levels.len() },
+    }
+}
+
+/// Joins the sample's features with its soft labels: both are in the order of the accounts.
+fn read_rows(run: &Run, scored: &Scored, profile: &Profile) -> Result<Rows> {
+    let classes = &run.pipeline.classes;
+    let mut rows =
+        Rows { columns: vec![Vec::new(); profile.student.len()], soft: Vec::new(), hashes: Vec::new() };
+    for unit in 0..scored.units {
+        part::read(&SAMPLE.part(run, unit), |batch| {
+            for (column, array) in rows.columns.iter_mut().zip(batch.columns()) {
+                let array = array
+                    .as_primitive_opt::<Float32Type>()
+                    .ok_or_else(|| Error::bug("a column of the sample is not float32"))?;
+                column.extend_from_slice(array.values());
+            }
+            Ok(())
+        })?;
+        part::read(&SOFT_LABELS.part(run, unit), |batch| {
+            let p = classes
+                .iter()
+                .map(|c| part::floats(&batch, &format!("p_{c}")))
+                .collect::<Result<Vec<_>>>()?;
+            for (i, hash) in ids::hashes(batch.column(0))?
+                .into_iter()
+                .enumerate()
+                .filter(|(_, h)| *h <= scored.sample_limit)
+            {
+                rows.soft.extend(p.iter().map(|p| p[i]));
+                rows.hashes.push(hash);
+            }
+            Ok(())
+        })?;
+    }
+    match rows.columns.iter().all(|c| c.len() == rows.hashes.len()) {
+        true => Ok(rows.sorted(classes.len())),
+        false => Err(Error::bug("the sample's features and soft labels are of different accounts")),
+    }
+}
+
+/// Some of the rows, gathered.
+struct Subset {
+    columns: Vec<Vec<f32>>,
+    soft: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+impl Subset {
+    fn new(rows: &Rows, chosen: &[usize], classes: usize) -> Subset {
+        let columns = rows.columns.iter().map(|c| chosen.iter().map(|i| c[*i]).collect()).collect();
+        let soft = chosen.iter().flat_map(|i| &rows.soft[i * classes..(i + 1) * classes]).copied().collect();
+        Subset { columns, soft, weights: vec![1.0; chosen.len()] }
+    }
+
+    fn columns(&self) -> Vec<&[f32]> {
+        self.columns.iter().map(Vec::as_slice).collect()
+    }
+
+    fn sample<'a>(
+        &'a self,
+        columns: &'a [&'a [f32]],
+        kinds: &'a [student::Kind],
+        classes: usize,
+    ) -> Sample<'a> {
+        Sample { columns, kinds, soft: &self.soft, weights: &self.weights, classes }
+    }
+}

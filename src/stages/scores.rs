@@ -1,0 +1,94 @@
+//! The target's scores as the stages after scoring read them: batch by batch, row by row.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::lake::part;
+use crate::relevance::fusion::fuse::{Fused, Fuser};
+use crate::relevance::profile::distance::Distances;
+use crate::relevance::training::calculator::Calculator;
+use crate::run::context::Run;
+use crate::stages::artifacts::{CALCULATOR, COUNTED_PROFILE, FUSION, Fusion, SCORES, Scored};
+
+/// The column of the share of features that an account has.
+pub const KNOWN: &str = "known";
+
+/// Columns of the scores of `teachers` teachers.
+pub fn score_names(teachers: usize, classes: usize) -> (Vec<String>, Vec<String>) {
+    let scores = (0..teachers).flat_map(|k| (0..classes).map(move |c| format!("t{k}_{c}"))).collect();
+    (scores, (0..teachers).map(|k| format!("s{k}")).collect())
+}
+
+/// The scores of one batch of accounts.
+pub struct Scores<'a> {
+    pub id: &'a ArrayRef,
+    columns: Vec<&'a [f64]>,
+    supports: Vec<&'a [f64]>,
+}
+
+impl<'a> Scores<'a> {
+    pub fn of(batch: &'a RecordBatch, teachers: usize, classes: usize) -> Result<Scores<'a>> {
+        let (scores, supports) = score_names(teachers, classes);
+        Ok(Scores {
+            id: batch.column(0),
+            columns: scores.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
+            supports: supports.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Raw scores `[K, C]` and support `[K]` of row `i`.
+    pub fn row(&self, i: usize, raw: &mut Vec<f64>, s: &mut Vec<f64>) {
+        raw.clear();
+        raw.extend(self.columns.iter().map(|c| c[i]));
+        s.clear();
+        s.extend(self.supports.iter().map(|c| c[i]));
+    }
+}
+
+/// Raw scores `[K, C]` and support `[K]` of an account.
+pub type Row = (Vec<f64>, Vec<f64>);
+
+/// The row without teacher `k`.
+pub fn without((raw, s): &Row, k: usize, classes: usize) -> Row {
+    let left = |values: &[f64], width: usize| [&values[..k * width], &values[(k + 1) * width..]].concat();
+    (left(raw, classes), left(s, 1))
+}
+
+/// Hands every row of a batch, fused, to `each`.
+pub fn each_row(fuser: &Fuser, scores: &Scores, rows: usize, mut each: impl FnMut(usize, &Fused)) {
+    let (mut raw, mut s, mut fused) = (Vec::new(), Vec::new(), fuser.room());
+    for i in 0..rows {
+        scores.row(i, &mut raw, &mut s);
+        fuser.row(&raw, &s, &mut fused);
+        each(i, &fused);
+    }
+}
+
+/// Folds the target's scores, unit by unit in parallel; one result for each unit, in order.
+pub fn over_scores<T: Send>(
+    run: &Run,
+    scored: &Scored,
+    empty: impl Fn() -> T + Sync,
+    add: impl Fn(&Scores, usize, &mut T) -> Result<()> + Sync,
+) -> Result<Vec<T>> {
+    let (teachers, classes) = (scored.active.len(), run.pipeline.classes.len());
+    let one = |unit: usize| -> Result<T> {
+        let mut out = empty();
+        part::read(&SCORES.part(run, unit), |batch| {
+            add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), &mut out)
+        })?;
+        Ok(out)
+    };
+    (0..scored.units).into_par_iter().with_max_len(1).map(one).collect()
+}
+
+/// What makes soft labels, as the relevance stage left it.
+pub fn load_fuser(run: &Run) -> Result<(Calculator, Distances, Fuser, Fusion)> {
+    let calculator = CALCULATOR.load(run.directory)?;
+    let fusion = FUSION.load(run.directory)?;
+    let profile = COUNTED_PROFILE.load(run.directory)?;
+    let distances = Distances::new(&profile.profiles);
+    let fuser = fusion.fuser(&calculator, &distances)?;
+    Ok((calculator, distances, fuser, fusion))
+}
