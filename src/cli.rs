@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
@@ -193,6 +194,18 @@ fn seconds(text: &str) -> std::result::Result<std::time::Duration, String> {
         .ok_or_else(|| "between 0.01 and 86400 seconds".to_string())
 }
 
+/// Where the last panic was, and its message.
+static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
+
+/// A panic as an error: a bug, with its place and message for the report that is sent to us.
+fn panicked() -> Error {
+    let (place, said) = PANIC.lock().ok().and_then(|mut last| last.take()).unwrap_or_default();
+    Error::bug("an invariant was broken; this is a bug in coldstart")
+        .with("panic", said)
+        .with("place", place)
+        .hint("report it with this line and the version of coldstart")
+}
+
 /// Parses, runs, reports; the exit code.
 pub fn main(store: &dyn Store) -> u8 {
     let cli = match Cli::try_parse() {
@@ -211,10 +224,16 @@ pub fn main(store: &dyn Store) -> u8 {
     }
     // A panic becomes one error line; where one is expected, damaged input, it becomes an error about that
     // input.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        let said = info.payload_as_str().unwrap_or("no message").to_string();
+        if let Ok(mut last) = PANIC.lock() {
+            *last = Some((place, said));
+        }
+    }));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
     let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log, store)))
-        .unwrap_or_else(|_| Err(Error::bug("an invariant was broken; this is a bug")));
+        .unwrap_or_else(|_| Err(panicked()));
     match result.and_then(|(line, code)| print_line(&line).map(|()| code)) {
         Ok(code) => code,
         Err(error) => {

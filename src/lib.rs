@@ -15,6 +15,9 @@
 //! | data | [`models`], [`features`], [`lake`] | model files and tree engine, feature columns, tables in and out |
 //! | vocabulary | [`process`], [`error`] | cancellation, memory, log, errors with exit codes |
 
+// A library does not panic: what cannot be is an error that says so (exit 70). Tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
+
 pub mod cli;
 pub mod commands;
 pub mod config;

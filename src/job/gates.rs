@@ -9,7 +9,7 @@
 //! | volume | `gates.volume` | the number of accounts is within these multiples of the date before |
 //! | shares | `gates.shares` | the class shares are at most this PSI from those of the date before |
 //!
-//! The student's fidelity is a gate of step 5, which decides by it what is published
+//! The student's fidelity is a gate of the fit stage, which decides by it what is published
 //! (`student.min_agreement`, `student.max_kl`). A gate changes no byte of a table: the settings are not part
 //! of a run's key, and a run that a gate stopped goes on from there.
 

@@ -1,5 +1,5 @@
 //! The relevance calculator, trained on the teachers' bundles: on request before any target exists, or in
-//! passing by step 3.
+//! passing by the relevance stage.
 //!
 //! In: the bundles alone, or with the profiles that a target gave. Every teacher scores every history; the
 //! features of a history are read in blocks, a few columns at a time where they are profiled, so that memory

@@ -1,4 +1,4 @@
-//! Which accounts to label next: those whose labels say most of the constants of step 13.
+//! Which accounts to label next: those whose labels tell most about the constants of the base rate.
 //!
 //! A label tells the constants about p (1 - p) of the account (its Fisher information), so accounts are drawn
 //! with a chance proportional to 1 - sum_c p_c^2, systematically along the soft label (Madow 1949): every

@@ -1,4 +1,4 @@
-//! Step 13: what the user knows of the target's base rate moves every soft label by one constant a class.
+//! Class shares and labels: what the user knows of the target's base rate moves every soft label by one constant a class.
 //!
 //! The target need not be in memory. [`ShareShift`] asks for sums over all rows ([`ShiftSums`], exact, so cut
 //! them as you like) a handful of times:

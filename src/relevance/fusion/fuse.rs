@@ -1,8 +1,8 @@
-//! Steps 10 to 13 on one account at a time: the rivals, the soft label, and what explains it. No allocation
+//! The soft label of one account at a time: the rivals, the soft label, and what explains it. No allocation
 //! after the start.
 //!
 //! A [`Blend`] is fixed before the target is read. One pass over the target's scores gives the mean of the
-//! calibrated ones ([`Blend::add`], exact), which the share term of step 7 needs; with it the blend becomes a
+//! calibrated ones ([`Blend::add`], exact), which the gate's share term needs; with it the blend becomes a
 //! [`Fuser`], whose [`Fuser::row`] is a pure function of a row.
 
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::relevance::maths::probability::{
 use crate::relevance::transfer::calibrate::Calibration;
 use crate::relevance::transfer::cross_loss::{Judgement, share_term};
 
-/// The gate's share of the default where it was trained, and where it was not (step 12).
+/// The gate's share of the default where it was trained, and where it was not.
 pub fn gate_share(trained: bool) -> f64 {
     if trained { 0.5 } else { 0.25 }
 }
@@ -174,7 +174,7 @@ impl Fuser {
         self
     }
 
-    /// The same with aligned teachers; the share term of step 7 has no part then.
+    /// The same with aligned teachers; the gate's share term has no part then.
     pub fn with_alignment(mut self, alignment: Alignment) -> Self {
         self.d.fill(0.0);
         self.alignment = Some(alignment);

@@ -1,4 +1,4 @@
-//! Steps 4 to 8: the gate, from evidence on an account to pooled logits, one row at a time and without
+//! The gate, from evidence on an account to pooled logits, one row at a time and without
 //! allocation.
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub const EVIDENCE: usize = 3;
 /// Numbers in [`Theta`].
 pub const PARAMETERS: usize = 6;
 
-/// The trained numbers of the gate (step 8).
+/// The trained numbers of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Theta {

@@ -1,6 +1,6 @@
 //! Small tools: rows of probabilities and their logarithms, row subsets, a stable hash.
 
-/// Floor of raw scores where they are averaged as they come (steps 10 and 11).
+/// Floor of raw scores where they are averaged as they come.
 pub const RAW_FLOOR: f64 = 1e-4;
 /// Floor of calibrated scores.
 pub const CALIBRATED_FLOOR: f64 = 1e-3;

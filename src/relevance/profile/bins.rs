@@ -1,4 +1,4 @@
-//! Step 1: bins that all scenarios share.
+//! Profiles: bins that all scenarios share.
 //!
 //! A number gets at most 24 bins between 23 inner quantiles of the scenario-balanced union: every scenario
 //! gives 240 order statistics, however many rows it has. A category gets a bin for each of its 40 most

@@ -1,4 +1,4 @@
-//! Step 1, categories: how often each level stands in a column.
+//! Profiles, categories: how often each level stands in a column.
 //!
 //! At most [`MOST_LEVELS`] levels are kept. Where a column has more, those with the smallest hashes stay and
 //! all others count as "other": the choice depends on the levels alone, so it is the same whatever the order

@@ -1,4 +1,4 @@
-//! Step 11 and the report: how far the target's features are from those of a history.
+//! Distance: how far the target's features are from those of a history.
 
 use serde::{Deserialize, Serialize};
 

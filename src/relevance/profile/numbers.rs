@@ -1,4 +1,4 @@
-//! Step 1, numbers: what one pass over a column keeps of it.
+//! Profiles, numbers: what one pass over a column keeps of it.
 //!
 //! A [`NumberSketch`] is filled batch by batch and merged across threads; the same multiset of values gives
 //! the same sketch whatever the order. Up to

@@ -1,7 +1,7 @@
-//! Step 1: the profiles of all scenarios on common bins.
+//! The profiles of all scenarios on common bins.
 //!
 //! In: a summary of every shared feature for each history and, if there is one yet, the target. Out: counts
-//! for each bin, from which support (step 4) and distances (step 11) follow. A calculator that was trained
+//! for each bin, from which support and distances follow. A calculator that was trained
 //! before the target exists has profiles of the histories alone, with edges from the histories alone;
 //! [`Profiles::with_target`] then counts the target on those edges.
 

@@ -1,4 +1,4 @@
-//! Step 4: how much the features of an account look like those of each history.
+//! Support: how much the features of an account look like those of each history.
 //!
 //! s_k(x) = F^-1/2 sum_j clip(ln(h_kj[bin of x_j] / ref_j[same bin]), +-3), where ref is the mean of all
 //! profiles. The logarithms are looked up in a table, so an account costs one bin search and K additions for

@@ -1,4 +1,4 @@
-//! Step 1: the sketch of a scenario whose rows may not leave their owner, as JSON. It comes from a stranger,
+//! The owner's profile: the sketch of a scenario whose rows may not leave their owner, as JSON. It comes from a stranger,
 //! and is checked like one.
 
 use std::collections::BTreeMap;

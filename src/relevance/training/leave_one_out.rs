@@ -33,7 +33,7 @@ const LABELS: usize = 50;
 pub struct Rehearsal {
     pub history: String,
     pub rows: usize,
-    /// Mean of the own-calibrated teachers: u_q of step 9.
+    /// Mean of the own-calibrated teachers: what the training divides by.
     pub own_uniform: f64,
     /// The gate alone under theta0, under theta, and under a theta trained without this history.
     pub theta0: f64,

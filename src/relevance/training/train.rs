@@ -1,4 +1,4 @@
-//! Step 9: the gate is trained on the histories, each in turn a target whose labels are known.
+//! Training of the calculator: the gate is trained on the histories, each in turn a target whose labels are known.
 //!
 //! It is trained twice: as the reference has it, and for teachers that are first aligned to one level of
 //! class shares ([`crate::relevance::fusion::alignment`]), where what is left to learn is not confused with

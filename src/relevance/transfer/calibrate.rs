@@ -1,4 +1,5 @@
-//! Steps 2 and 3: what a teacher's scores mean at home, and how much of that survives abroad.
+//! Calibration of a teacher on its own held-out rows (Platt 1999), and the transfer temperature: how far its
+//! scores can be believed on other scenarios.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What the teachers of a set say of each other on their histories (steps 3 and 5).
+//! What the teachers of a set say of each other on their histories.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ fn relative(cross_loss: &[Vec<Option<f64>>], learned: &[bool]) -> Vec<Vec<f64>> 
     (0..learned.len()).map(|k| (0..learned.len()).map(|q| cell(k, q)).collect()).collect()
 }
 
-/// d of step 7: mean_k ln pi_k - ln(mean_x mean_k p_k) `[C]`; 0 without any history.
+/// The gate's share term: mean_k ln pi_k - ln(mean_x mean_k p_k) `[C]`; 0 without any history.
 pub fn share_term(judgement: &Judgement, mean: &[f64]) -> Vec<f64> {
     match judgement.prior() {
         Some(prior) => prior.iter().zip(mean).map(|(prior, m)| prior - m.ln()).collect(),

@@ -1,10 +1,10 @@
-//! A labelled history without its rows: how each teacher's scores went with the labels (steps 2, 3 and 5
-//! where rows may not leave their owner).
+//! A labelled history without its rows: how each teacher's scores went with the labels,
+//! where rows may not leave their owner.
 //!
 //! [`cells`] is what the owner makes of rows: rows of one label and of like scores are counted together.
 //! Foreign slopes and cross-loss are sums over rows of ln p of the label, whose mean a cell keeps exactly,
 //! and of smooth functions of ln p, of which it loses the curvature within a cell. A history of tables cannot
-//! play the target in step 9, which takes the evidence on each row.
+//! play the target in the training, which takes the evidence on each row.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The teachers, own-calibrated, on each other's histories: all that training needs (steps 2, 3, 5).
+//! The teachers, own-calibrated, on each other's histories: all that training needs.
 
 use rayon::prelude::*;
 
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Log-loss of teacher `k` under a foreign slope on history `q`, none without one, or without a table of
-    /// this teacher (step 5).
+    /// this teacher.
     pub(super) fn cross_loss(&self, k: usize, slope: f64, q: usize) -> Option<f64> {
         let history = match self.histories[q].as_ref()? {
             Source::Rows(history) => history,

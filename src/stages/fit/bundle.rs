@@ -1,4 +1,4 @@
-//! The student as a bundle: what step 5 leaves for those who serve it, and for the pipelines in which it will
+//! The student as a bundle: what the fit stage leaves for those who serve it, and for the pipelines in which it will
 //! teach.
 
 use std::fmt::Write;

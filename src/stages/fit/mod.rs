@@ -1,6 +1,6 @@
 //! Step 5 of 6: the student, fitted to the soft labels.
 //!
-//! In: the sample's features, which step 2 kept, and its soft labels. Out: the table `student`, a bundle that
+//! In: the sample's features, which the score stage kept, and its soft labels. Out: the table `student`, a bundle that
 //! can be a teacher later, and `fit.json`: how well the student keeps what the soft labels say, and whether
 //! it passed the gate.
 

@@ -1,6 +1,6 @@
 //! Step 4 of 6: one soft label for each account.
 //!
-//! In: the scores, as they stream by, and what step 3 learned; the features are not read. Out: the tables
+//! In: the scores, as they stream by, and what the relevance stage learned; the features are not read. Out: the tables
 //! `soft_labels`, `relevance` (a row for each teacher), `relevance_features` (a row for each teacher and
 //! feature) and `risk_coverage`.
 

@@ -1,4 +1,4 @@
-//! What the user knows of the target's base rate, as constants that step 3 adds to every soft label.
+//! What the user knows of the target's base rate, as constants that are added to the logits of every soft label.
 
 use arrow::array::AsArray;
 use hashbrown::HashMap;

@@ -1,4 +1,4 @@
-//! What step 3 found out about relevance, for people: the tables `relevance_rehearsal` (a row for each
+//! What the relevance stage found out, for people: the tables `relevance_rehearsal` (a row for each
 //! history that played the target), `relevance_drop_one` (a row for each teacher) and `relevance_verdict`
 //! (one row), and `verdict.json`.
 
