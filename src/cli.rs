@@ -16,12 +16,16 @@ use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::job::gates::Accepted;
 use crate::job::outputs::Outputs;
+use crate::job::units;
 use crate::job::{self, Job, watch};
 use crate::lake::store::Store;
 use crate::process::log::{Format, Log};
 use crate::process::secrets::redact;
 use crate::process::{cancel, memory};
 use crate::run::stage::Stage;
+
+/// How often a unit of work that takes long says how far it is.
+const SAY_PROGRESS: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// With less of it counts are nothing but noise.
 const LEAST_EPSILON: f64 = 0.001;
@@ -103,6 +107,8 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
     },
+    #[command(flatten)]
+    Units(units::command::Command),
     /// Runs one stage; the stages before it must have finished.
     Stage {
         #[arg(value_enum)]
@@ -258,6 +264,7 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     let line = match &cli.command {
         Command::Run(args) => return run(args, None, log, store),
         Command::Stage { name, run: args } => return run(args, Some(*name), log, store),
+        Command::Units(command) => return units(command, log, store),
         Command::Profile(args) => profile(args),
         Command::Evaluate { pipeline, date, labels, overrides } => {
             commands::evaluate::evaluate(&Pipeline::read(pipeline, overrides)?, &date.to_string(), labels)
@@ -322,6 +329,7 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
         only,
         skip_if_empty: args.skip_if_empty,
         accepted,
+        planned: None,
     };
     let last_words = |error: &Error| report(error, Some(&args.outputs));
     let outcome = watch::during(log, args.progress_every, &last_words, || job::run(&job, log, store))?;
@@ -334,11 +342,22 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
     Ok((line, if skipped { Kind::NothingToDo.exit_code() } else { 0 }))
 }
 
+/// A step of a run in units of work.
+fn units(command: &units::command::Command, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
+    command.outputs().check()?;
+    let last_words = |error: &Error| report(error, Some(command.outputs()));
+    let mut whole = watch::during(log, SAY_PROGRESS, &last_words, || command.run(log, store))?;
+    whole["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
+    let line = shortened(whole.clone());
+    command.outputs().succeeded(&line, &whole)?;
+    Ok((line, 0))
+}
+
 /// A line without what would make it too long; a thousand classes are in the metrics, and the tables' places
 /// follow from the pipeline.
 fn shortened(mut line: Value) -> Value {
-    for key in ["classes", "tables"] {
-        if line.to_string().len() >= LONGEST_LINE {
+    for key in ["classes", "tables", "unit_numbers"] {
+        if line.to_string().len() >= LONGEST_LINE && line.get(key).is_some() {
             line[key] = Value::Null;
         }
     }
@@ -348,6 +367,7 @@ fn shortened(mut line: Value) -> Value {
 fn outputs(command: &Command) -> Option<&Outputs> {
     match command {
         Command::Run(args) | Command::Stage { run: args, .. } => Some(&args.outputs),
+        Command::Units(command) => Some(command.outputs()),
         _ => None,
     }
 }
@@ -363,6 +383,7 @@ fn run_name(command: &Command) -> String {
         | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
         | Command::Advise { pipeline: place, .. }
         | Command::Profile(ProfileArgs { accounts: place, .. }) => place.display().to_string(),
+        Command::Units(command) => command.place().display().to_string(),
     }
 }
 

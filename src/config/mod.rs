@@ -186,7 +186,8 @@ impl Pipeline {
         Pipeline::parse(&text, &root, overrides, &|name| std::env::var(name).ok()).map_err(|e| e.file(path))
     }
 
-    fn parse(
+    /// As [`Pipeline::read`], from a text whose paths are relative to `root`.
+    pub fn parse(
         text: &str,
         root: &Path,
         overrides: &[String],

@@ -9,9 +9,11 @@ pub mod metrics;
 pub mod outputs;
 pub mod published;
 pub mod read_back;
+pub mod units;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -59,6 +61,15 @@ pub struct Job {
     pub skip_if_empty: bool,
     /// Gates that may fail.
     pub accepted: gates::Accepted,
+    /// The stages were done by units of a plan: nothing is left but to publish.
+    pub planned: Option<Planned>,
+}
+
+/// What a plan knows already.
+pub struct Planned {
+    pub identity: Identity,
+    /// Where the stages' outputs lie.
+    pub work: PathBuf,
 }
 
 /// What came of it; the result line on stdout.
@@ -122,14 +133,27 @@ pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
     result
 }
 
+/// Refuses (73) a place of a table that is taken, before any work is done.
+pub fn check_places(pipeline: &Pipeline) -> Result<()> {
+    let output = pipeline.output_path();
+    TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))
+}
+
 fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a>) -> Result<Outcome> {
     let Job { pipeline, date, .. } = job;
     let output = pipeline.output_path();
-    TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))?;
-    let identity = Identity::of(pipeline, date)?;
+    check_places(pipeline)?;
+    let identity = match &job.planned {
+        Some(planned) => planned.identity.clone(),
+        None => Identity::of(pipeline, date)?,
+    };
     let key = &identity.key;
     attempt.metrics.key = key.clone();
-    let directory = &*attempt.directory.insert(Directory::open(store, &output, &pipeline.name, date, key)?);
+    let mut opened = Directory::open(store, &output, &pipeline.name, date, key)?;
+    if let Some(planned) = &job.planned {
+        opened = opened.with_work(&planned.work);
+    }
+    let directory = &*attempt.directory.insert(opened);
     attempt.lineage.start();
     let before: Option<Published> = directory.published()?;
     if let Some(published) = &before
@@ -147,6 +171,11 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     }
     refuse_conflict(job, before.as_ref(), key, store)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
+    if job.planned.is_some()
+        && let Some((stage, _)) = Stage::ALL.into_iter().zip(&done).find(|(_, done)| !**done)
+    {
+        return Err(not_reduced(stage));
+    }
     let inputs =
         if done.iter().all(|d| *d) { None } else { Some(identity.unchanged(Inputs::open(pipeline))?) };
     if inputs.is_none() {
@@ -213,6 +242,13 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn
     Ok(())
 }
 
+/// A stage of a plan that nobody reduced, or whose files changed since.
+pub fn not_reduced(stage: Stage) -> Error {
+    Error::new(Kind::Missing, "a stage is not reduced, or what it left has changed")
+        .with("stage", stage.name())
+        .hint(format!("coldstart reduce PLAN {}", stage.name()))
+}
+
 fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<StageTime>) -> Result<()> {
     let mut valid = true;
     let stages = if only.is_some() { 1 } else { Stage::ALL.len() };
@@ -250,23 +286,30 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<Sta
     Ok(())
 }
 
-/// A stage that holds too much holds less on one thread, where fewer units are in work at a time; its output
-/// is the same.
 fn run_stage(run: &Run, stage: Stage) -> Result<()> {
-    let work = || {
-        run.directory.finish(stage.name(), || {
-            run.identity.unchanged(cancel::check().and_then(|()| stages::work(stage, run)))
-        })
-    };
+    on_fewer_threads(run.log, stage, || {
+        let work = || run.identity.unchanged(cancel::check().and_then(|()| stages::work(stage, run)));
+        run.directory.finish(stage.name(), work)
+    })
+}
+
+/// A stage that holds too much holds less on one thread, where fewer pieces of rows are in work at a time; its
+/// output is the same.
+pub fn on_fewer_threads<T: Send>(
+    log: &Log,
+    stage: Stage,
+    work: impl Fn() -> Result<T> + Send + Sync,
+) -> Result<T> {
     match work() {
         Err(e) if e.kind() == Kind::Memory && rayon::current_num_threads() > 1 => {
-            run.log.warn(
+            log.warn(
                 stage.name(),
                 "over --max-memory, tried again on one thread",
                 json!({"needed": e.context().first().map(|c| &c.1)}),
             );
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-            pool.map_err(|e| Error::new(Kind::TryAgain, format!("cannot start a thread: {e}")))?.install(work)
+            pool.map_err(|e| Error::new(Kind::TryAgain, format!("cannot start a thread: {e}")))?
+                .install(&work)
         }
         other => other,
     }

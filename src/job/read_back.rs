@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::{Array, AsArray};
-use rayon::prelude::*;
 
 use crate::config::Pipeline;
 use crate::error::Result;
 use crate::lake::part;
 use crate::lake::scan::ids;
 use crate::run::directory::Directory;
+use crate::run::fold::{self, State};
 use crate::stages::artifacts::SCORES;
 
 /// What a table says of its accounts, whatever their order.
@@ -49,25 +49,21 @@ pub fn verify(pipeline: &Pipeline, directory: &Directory) -> Result<Counts> {
 }
 
 fn count(folder: &Path, pipeline: &Pipeline, probabilities: bool) -> Result<Count> {
-    let counts: Vec<Count> = part::list(folder)?
-        .par_iter()
-        .map(|path| count_part(path, pipeline, probabilities))
-        .collect::<Result<_>>()?;
-    Ok(counts.into_iter().fold(Count::default(), Count::and))
+    let parts = part::list(folder)?;
+    fold::over(0..parts.len(), Count::default, |part, count| {
+        count.merge(count_part(&parts[part], pipeline, probabilities)?);
+        Ok(())
+    })
 }
 
-impl Count {
-    fn and(mut self, other: Count) -> Count {
-        for (reason, rows) in other.reasons {
-            *self.reasons.entry(reason).or_default() += rows;
-        }
-        Count {
-            rows: self.rows + other.rows,
-            ids: (self.ids.0.wrapping_add(other.ids.0), self.ids.1.wrapping_add(other.ids.1)),
-            improper: self.improper + other.improper,
-            first_improper: self.first_improper.or(other.first_improper),
-            reasons: self.reasons,
-        }
+impl State for Count {
+    fn merge(&mut self, other: Count) {
+        self.rows += other.rows;
+        self.ids = (self.ids.0.wrapping_add(other.ids.0), self.ids.1.wrapping_add(other.ids.1));
+        self.improper += other.improper;
+        let first = self.first_improper.take().into_iter().chain(other.first_improper).min();
+        self.first_improper = first;
+        other.reasons.into_iter().for_each(|(reason, n)| *self.reasons.entry(reason).or_default() += n);
     }
 }
 

@@ -15,7 +15,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
 use crate::lake::scan::BATCH_ROWS;
-use crate::lake::store::files::{cannot_create, create_dir};
+use crate::lake::store::files::{cannot_create, create_dir, put, temporary};
 use crate::lake::store::{Real, Store, digest};
 
 /// Whether a part is for people and other programs, or only for the next stage.
@@ -25,18 +25,22 @@ pub enum Use {
     Between,
 }
 
-/// A Parquet file that is being written.
-pub struct Part {
+/// A Parquet file that is being written. It appears under its name when it is complete, so that whoever reads
+/// what another attempt wrote before reads one whole file or the other.
+pub struct Part<'a> {
+    store: &'a dyn Store,
     writer: ArrowWriter<Box<dyn Write + Send>>,
+    beside: PathBuf,
     path: PathBuf,
 }
 
-impl Part {
-    pub fn create(store: &dyn Store, path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part> {
+impl<'a> Part<'a> {
+    pub fn create(store: &'a dyn Store, path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part<'a>> {
         if let Some(folder) = path.parent() {
             create_dir(store, folder)?;
         }
-        let file = store.create(path).map_err(|e| cannot_create(&e, path))?;
+        let beside = temporary(path);
+        let file = store.create(&beside).map_err(|e| cannot_create(&e, path))?;
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("coldstart ", env!("CARGO_PKG_VERSION")).to_string())
             .set_dictionary_enabled(false)
@@ -59,7 +63,7 @@ impl Part {
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()))
             .map_err(|e| failed(&e, path))?;
-        Ok(Part { writer, path: path.to_path_buf() })
+        Ok(Part { store, writer, beside, path: path.to_path_buf() })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -69,8 +73,9 @@ impl Part {
     /// Completes the file. It is not durable yet: publication syncs what it publishes, and a stage's record
     /// knows the digest of the rest.
     pub fn finish(self) -> Result<()> {
-        let path = self.path;
-        self.writer.close().map(|_| ()).map_err(|e| failed(&e, &path))
+        let Part { store, writer, beside, path } = self;
+        writer.close().map_err(|e| failed(&e, &path))?;
+        put(store, &beside, &path)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a stage is given.
 
+use std::ops::Range;
+
 use crate::config::Pipeline;
 use crate::process::log::Log;
 use crate::run::directory::Directory;
@@ -18,6 +20,11 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// All pieces of the accounts.
+    pub fn pieces(&self) -> Range<usize> {
+        0..self.inputs.accounts.units().len()
+    }
+
     /// The run's name in tables and file names: short, and the same for the same key.
     pub fn id(&self) -> &str {
         &self.key[..12]

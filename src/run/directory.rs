@@ -12,15 +12,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::lake::store::Store;
 use crate::lake::store::digest::{self, FileDigest};
 use crate::lake::store::files::{cannot_create, create_dir, read, read_json, remove, sync, write_json};
+use crate::lake::store::{Store, is_temporary};
 
 /// Version of the records; a newer one is refused.
 const FORMAT: u32 = 1;
 pub const PUBLISHED: &str = "published.json";
 const RUNS: &str = "_runs";
 const STAGING: &str = "publish";
+/// What the folder of a plan is called, before its digest.
+const UNITS: &str = "units-";
 
 /// What a finished stage left behind.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub struct Directory<'a> {
     pub store: &'a dyn Store,
     root: PathBuf,
     key: String,
+    /// Where the stages leave their outputs: here, or in a folder of a plan's own below.
+    work: PathBuf,
     /// Held as long as the directory is open; the kernel frees it with the process.
     _lock: Option<File>,
 }
@@ -75,7 +79,32 @@ impl<'a> Directory<'a> {
         for (name, _) in names.iter().filter(|(name, _)| is_temporary(name)) {
             remove(store, &root.join(name))?;
         }
-        Ok(Directory { store, root, key: key.to_string(), _lock: lock })
+        let work = root.clone();
+        Ok(Directory { store, root, key: key.to_string(), work, _lock: lock })
+    }
+
+    /// The run directory as processes see it that work on one plan together. Nothing is created, and nothing is
+    /// locked: each writes what is its own, and whole.
+    pub fn shared(store: &'a dyn Store, root: &Path, plan: &str, key: &str) -> Directory<'a> {
+        let work = root.join(format!("{UNITS}{}", &plan[..12]));
+        Directory { store, root: root.to_path_buf(), key: key.to_string(), work, _lock: None }
+    }
+
+    /// The same directory with the stages' outputs in another place.
+    pub fn with_work(mut self, work: &Path) -> Directory<'a> {
+        self.work = work.to_path_buf();
+        self
+    }
+
+    /// Where all stages' outputs lie.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// Holds what only one process at a time may do to the stages' outputs; another holds it: 75.
+    pub fn lock_work(&self) -> Result<File> {
+        create_dir(self.store, &self.work)?;
+        lock(&self.work.join("lock"))
     }
 
     pub fn root(&self) -> &Path {
@@ -84,7 +113,7 @@ impl<'a> Directory<'a> {
 
     /// Where a stage's outputs lie.
     pub fn stage(&self, stage: &str) -> PathBuf {
-        self.root.join(stage)
+        self.work.join(stage)
     }
 
     /// Where a table's files are gathered before they are published.
@@ -110,7 +139,7 @@ impl<'a> Directory<'a> {
 
     /// Whether the stage finished under this run's key and its outputs are unchanged.
     pub fn is_done(&self, stage: &str) -> Result<bool> {
-        let path = self.root.join(format!("{stage}.done"));
+        let path = self.work.join(format!("{stage}.done"));
         let Ok(text) = read(self.store, &path) else { return Ok(false) };
         let Ok(record) = serde_json::from_slice::<Record>(&text) else { return Ok(false) };
         if record.format > FORMAT {
@@ -133,25 +162,26 @@ impl<'a> Directory<'a> {
     pub fn finish(&self, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         self.forget(stage)?;
         create_dir(self.store, &self.stage(stage))?;
-        work().and_then(|()| self.write_record(stage)).inspect_err(|_| drop(self.forget(stage)))
+        work().and_then(|()| self.write_record(stage, |_| true)).inspect_err(|_| drop(self.forget(stage)))
     }
 
-    /// The stage's files digested, then the record, by rename. After a loss of power the digests tell what
-    /// was lost.
-    fn write_record(&self, stage: &str) -> Result<()> {
+    /// The stage's files digested, those of which `own` is true, then the record, by rename. After a loss of
+    /// power the digests tell what was lost.
+    pub fn write_record(&self, stage: &str, own: impl Fn(&str) -> bool) -> Result<()> {
         let folder = self.stage(stage);
-        let files = digest::list(self.store, &folder)?;
+        let mut files = digest::list(self.store, &folder)?;
+        files.retain(|path| own(path));
         let outputs = files
             .par_iter()
             .map(|path| digest::file(self.store, &folder, path))
             .collect::<Result<Vec<_>>>()?;
         let record = Record { format: FORMAT, stage: stage.to_string(), key: self.key.clone(), outputs };
-        write_json(self.store, &self.root.join(format!("{stage}.done")), &record)
+        write_json(self.store, &self.work.join(format!("{stage}.done")), &record)
     }
 
     /// Removes a stage's record and its outputs.
     pub fn forget(&self, stage: &str) -> Result<()> {
-        remove(self.store, &self.root.join(format!("{stage}.done")))?;
+        remove(self.store, &self.work.join(format!("{stage}.done")))?;
         remove(self.store, &self.stage(stage))
     }
 
@@ -159,6 +189,9 @@ impl<'a> Directory<'a> {
     /// removes.
     pub fn clear(&self, stages: &[&str]) -> Result<()> {
         let staging = remove(self.store, &self.root.join(STAGING));
+        if self.work != self.root {
+            return staging.and(remove(self.store, &self.work));
+        }
         stages.iter().map(|stage| self.forget(stage)).fold(staging, Result::and)
     }
 }
@@ -172,8 +205,4 @@ fn lock(path: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(e)) => Err(Error::new(Kind::Io, format!("cannot lock: {e}")).file(path)),
     }
-}
-
-fn is_temporary(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(".tmp")
 }

@@ -1,11 +1,10 @@
 //! What names a run: the digest of all it is made of, and whether that is still what was digested.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
@@ -16,17 +15,34 @@ use crate::sources::inputs::open_target;
 use crate::teacher::bundle::Bundle;
 
 /// What names a run: the digest of everything that decides a byte of its output.
+#[derive(Clone)]
 pub struct Identity {
     pub key: String,
     /// Every input file, as it was before it was digested.
-    files: Vec<(PathBuf, Option<State>)>,
+    pub files: Vec<Pinned>,
 }
 
-/// A file's number, length and time of change: another file in its place differs in one of them.
-type State = (u64, u64, Option<SystemTime>);
+/// An input file as it was: another one in its place differs in length or in time of change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Nanoseconds since 1970.
+    pub modified: u64,
+}
 
-fn state(path: &Path) -> Option<State> {
-    std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.len(), meta.modified().ok()))
+impl Pinned {
+    fn of(path: &Path) -> Pinned {
+        let meta = std::fs::metadata(path).ok();
+        let modified = meta.as_ref().and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+        Pinned {
+            path: path.to_path_buf(),
+            // nothing there has a length that no file has
+            bytes: meta.map_or(u64::MAX, |m| m.len()),
+            modified: modified.map_or(0, |since| since.as_nanos() as u64),
+        }
+    }
 }
 
 /// What the key is the digest of.
@@ -59,7 +75,7 @@ impl Identity {
         let others = pipeline.target.labels.iter().chain(&pipeline.relevance.calculator);
         let others: Vec<(String, PathBuf)> = others.map(|f| (f.clone(), pipeline.resolve(f))).collect();
         let all = accounts.iter().chain(teachers.iter().flatten()).chain(&others);
-        let files = all.map(|(_, path)| (path.clone(), state(path))).collect();
+        let files = all.map(|(_, path)| Pinned::of(path)).collect();
         let digest_all = |files: &Vec<(String, PathBuf)>| -> Result<Vec<FileDigest>> {
             files.par_iter().map(|(name, path)| digest::named(name, path)).collect()
         };
@@ -79,9 +95,9 @@ impl Identity {
     /// comes first, since nothing that was made of it may be kept, and what is wrong with it may be right
     /// when it is whole.
     pub fn unchanged<T>(&self, made: Result<T>) -> Result<T> {
-        match self.files.iter().find(|(path, was)| state(path) != *was) {
-            Some((path, _)) => {
-                Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path))
+        match self.files.iter().find(|was| Pinned::of(&was.path) != **was) {
+            Some(was) => {
+                Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(&was.path))
             }
             None => made,
         }

@@ -3,5 +3,6 @@
 
 pub mod context;
 pub mod directory;
+pub mod fold;
 pub mod identity;
 pub mod stage;

@@ -6,17 +6,19 @@ use rayon::prelude::*;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
-use crate::features::block::Feature;
+use crate::features::block::{Block, Feature};
 use crate::lake::scan::locate::locate;
 use crate::lake::scan::{Accounts, ids};
 use crate::process::log::Log;
 use crate::relevance::training::calculator::Calculator;
 use crate::sources::calculator_file;
 use crate::teacher::encode::{Encoder, Plan};
-use crate::teacher::{self, Teacher};
+use crate::teacher::{self, Teacher, Workspace};
 
 /// The opened inputs of a pipeline.
 pub struct Inputs {
+    /// Classes C of the target.
+    pub classes: usize,
     pub accounts: Accounts,
     pub teachers: Vec<Teacher>,
     pub features: Vec<Feature>,
@@ -67,7 +69,8 @@ impl Inputs {
         let ignored = label_columns(&accounts, &teachers, &features);
         refuse_reserved(pipeline, &accounts)?;
         let calculator = saved_calculator(pipeline, &teachers)?;
-        Ok(Inputs { accounts, teachers, features, plan, encoders, ignored, calculator })
+        let classes = pipeline.classes.len();
+        Ok(Inputs { classes, accounts, teachers, features, plan, encoders, ignored, calculator })
     }
 
     /// The teachers without the target.
@@ -93,6 +96,16 @@ impl Inputs {
             self.calculator.iter().any(|c| c.repeats.iter().any(|r| r.name == self.teachers[*k].name()))
         };
         (0..self.teachers.len()).filter(|k| !repeats(k)).collect()
+    }
+
+    /// Probabilities `[n, C]` of the target's classes for a block of accounts, of each of the teachers.
+    pub fn score(&self, teachers: &[usize], block: &Block, work: &mut Workspace) -> Result<Vec<Vec<f64>>> {
+        let matrix = self.plan.encode(block);
+        let score = |&k: &usize| {
+            let mut out = vec![0.0; block.rows * self.classes];
+            self.teachers[k].score(&self.encoders[k], block, &matrix, work, &mut out).map(|()| out)
+        };
+        teachers.iter().map(score).collect()
     }
 
     /// Names of the features that the target holds.

@@ -1,11 +1,14 @@
 //! One feature of a scenario, as seen so far: a number's or a category's sketch.
 
+use serde::{Deserialize, Serialize};
+
 use crate::features::column::{Column, Kind, NULL};
 use crate::relevance::profile::categories::CategorySketch;
 use crate::relevance::profile::numbers::NumberSketch;
 use crate::relevance::profile::profiles::Summary;
 
 /// One feature as seen so far.
+#[derive(Serialize, Deserialize)]
 pub enum Sketch {
     Number(NumberSketch),
     Category(CategorySketch),

@@ -25,7 +25,7 @@ use crate::run::directory::Directory;
 use crate::run::stage::Stage;
 use crate::student::Fidelity;
 
-/// The features of target and histories, of all teachers that are asked.
+/// The features of target and histories, of all teachers that are asked and seem to differ.
 pub const PROFILE: Document<Profile> = Document::new(Stage::Profile, "profile.json");
 /// The same of the teachers that count, once their scores have shown which of them repeat another.
 pub const COUNTED_PROFILE: Document<Profile> = Document::new(Stage::Score, "profile.json");
@@ -107,6 +107,9 @@ pub fn part_name(index: usize, run: Option<&str>) -> String {
 pub struct Profile {
     /// Accounts of the target, after `where` and deduplication.
     pub rows: u64,
+    /// The teachers that it is about, as places in the order of their names.
+    #[serde(default)]
+    pub teachers: Vec<usize>,
     /// Ordinals of stored rows that are left out because their id stands before them.
     pub dropped: Vec<u64>,
     pub profiles: Profiles,

@@ -5,24 +5,27 @@
 //! partitioned below its date as the pipeline says, and `summary.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::features::block::Block;
 use crate::features::column::NonFinite;
 use crate::lake::part::{self, Part, Use};
+use crate::lake::scan::Accounts;
 use crate::lake::scan::locate::escape;
-use crate::lake::scan::{Accounts, Unit};
 use crate::lake::store::Store;
 use crate::relevance::fusion::decision::{Evidence, Reason, Rule};
 use crate::run::context::Run;
+use crate::run::fold::{Fold, State};
+use crate::stages::Mapped;
 use crate::stages::artifacts::{
     CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, StudentFeature, Summary,
     part_name,
@@ -32,49 +35,56 @@ use crate::stages::scores::KNOWN;
 use crate::student::Student;
 use crate::teacher::{bundle, read_student};
 
-/// Runs the step.
-pub fn run(run: &Run) -> Result<()> {
-    let fit = FIT.load(run.directory)?;
-    let profile = COUNTED_PROFILE.load(run.directory)?;
-    let accounts = profile.accounts(run);
-    let bytes = bundle::read_limited(&STUDENT.folder(run.directory).join("model.json"))?;
-    let student = read_student(&bytes)?;
-    let writer = Writer::new(run, &fit)?;
-    let bar = run.log.progress("classify", accounts.stored_rows());
-    let one = |unit: &Unit| -> Result<Counts> {
-        let evidence = evidence(run, unit)?;
-        let counts = Counts { classes: vec![0; writer.classes.len()], abstained: BTreeMap::new() };
-        let mut parts =
-            Parts { writer: &writer, unit: unit.index, evidence, written: 0, open: BTreeMap::new(), counts };
-        if fit.passed {
-            by_student(run, &accounts, unit, student.as_ref(), &profile.student, &mut parts, &bar)?;
-        } else {
-            by_soft_label(run, unit, &mut parts)?;
+/// The map over the accounts, and what is made of all of them.
+pub struct Step;
+
+impl Mapped for Step {
+    type State = Counts;
+
+    fn map(run: &Run, pieces: Range<usize>) -> Result<Counts> {
+        let fit = FIT.load(run.directory)?;
+        let profile = COUNTED_PROFILE.load(run.directory)?;
+        let accounts = profile.accounts(run);
+        let bytes = bundle::read_limited(&STUDENT.folder(run.directory).join("model.json"))?;
+        let student = read_student(&bytes)?;
+        let writer = Writer::new(run, &fit)?;
+        let rows = accounts.rows_of(pieces.clone());
+        Fold { log: run.log, stage: "classify", rows, pieces }.run(
+            || Counts { classes: vec![0; writer.classes.len()], abstained: BTreeMap::new() },
+            |piece, counts| {
+                let evidence = evidence(run, piece)?;
+                let mut parts =
+                    Parts { writer: &writer, piece, evidence, written: 0, open: BTreeMap::new(), counts };
+                if fit.passed {
+                    by_student(run, &accounts, student.as_ref(), &profile.student, &mut parts)?;
+                } else {
+                    by_soft_label(run, &mut parts)?;
+                }
+                parts.finish()
+            },
+        )
+    }
+
+    fn reduce(run: &Run, counts: Counts) -> Result<()> {
+        let classes = run.pipeline.classes.iter().cloned().zip(counts.classes.iter().copied());
+        let abstained = counts.abstained.into_iter().map(|(reason, n)| (reason.name().to_string(), n));
+        let summary = Summary {
+            rows: counts.classes.iter().sum(),
+            classes: classes.collect(),
+            abstained: abstained.collect(),
+        };
+        if !summary.abstained.is_empty() {
+            run.log.info("classify", "accounts are left undecided", json!(summary.abstained));
         }
-        parts.finish()
-    };
-    let counts: Vec<Counts> = accounts.units().par_iter().with_max_len(1).map(one).collect::<Result<_>>()?;
-    bar.finish_and_clear();
-    let mut summary = Summary::default();
-    for (c, class) in writer.classes.iter().enumerate() {
-        let rows = counts.iter().map(|of_unit| of_unit.classes[c]).sum();
-        summary.classes.insert(class.clone(), rows);
-        summary.rows += rows;
+        SUMMARY.save(run.directory, &summary)
     }
-    for (reason, n) in counts.iter().flat_map(|c| &c.abstained) {
-        *summary.abstained.entry(reason.name().to_string()).or_default() += n;
-    }
-    if !summary.abstained.is_empty() {
-        run.log.info("classify", "accounts are left undecided", json!(summary.abstained));
-    }
-    SUMMARY.save(run.directory, &summary)
 }
 
-/// What the soft labels say of each account of the unit, in the order of its rows.
-fn evidence(run: &Run, unit: &Unit) -> Result<Vec<Evidence>> {
+/// What the soft labels say of each account of the piece, in the order of its rows.
+fn evidence(run: &Run, piece: usize) -> Result<Vec<Evidence>> {
     let mut out = Vec::new();
     let names = ["support", "disagreement", KNOWN];
-    part::read_columns(&soft_labels(run, unit), Some(&names), |batch| {
+    part::read_columns(&SOFT_LABELS.part(run, piece), Some(&names), |batch| {
         let [support, disagreement, known] = [0, 1, 2].map(|i| part::floats(&batch, names[i]));
         let (support, disagreement, known) = (support?, disagreement?, known?);
         out.extend((0..batch.num_rows()).map(|i| Evidence {
@@ -87,35 +97,28 @@ fn evidence(run: &Run, unit: &Unit) -> Result<Vec<Evidence>> {
     Ok(out)
 }
 
-fn soft_labels(run: &Run, unit: &Unit) -> PathBuf {
-    SOFT_LABELS.part(run, unit.index)
-}
-
 fn by_student(
     run: &Run,
     accounts: &Accounts,
-    unit: &Unit,
     student: &dyn Student,
     spec: &[StudentFeature],
     parts: &mut Parts,
-    bar: &indicatif::ProgressBar,
 ) -> Result<()> {
     let columns: Vec<String> =
         [run.pipeline.target.id.clone()].into_iter().chain(run.inputs.present()).collect();
     let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
-    accounts.read(unit, &columns, |batch, _| {
+    accounts.read(&accounts.units()[parts.piece], &columns, |batch, _| {
         let block = Block::decode(&batch, &run.inputs.features, &mut odd)?;
         let columns = student_columns(spec, &run.inputs.features, &block)?;
         let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
         let mut p = vec![0.0; block.rows * parts.writer.classes.len()];
         student.predict(&columns, &mut p);
-        bar.inc(block.rows as u64);
         parts.write(batch.column(0).clone(), &p)
     })
 }
 
-fn by_soft_label(run: &Run, unit: &Unit, parts: &mut Parts) -> Result<()> {
-    part::read(&soft_labels(run, unit), |batch| {
+fn by_soft_label(run: &Run, parts: &mut Parts) -> Result<()> {
+    part::read(&SOFT_LABELS.part(run, parts.piece), |batch| {
         let columns = run
             .pipeline
             .classes
@@ -127,7 +130,7 @@ fn by_soft_label(run: &Run, unit: &Unit, parts: &mut Parts) -> Result<()> {
     })
 }
 
-/// What all units share.
+/// What all pieces share.
 struct Writer<'a> {
     store: &'a dyn Store,
     folder: PathBuf,
@@ -203,24 +206,32 @@ fn decision(abstained: bool) -> &'static str {
 }
 
 /// Accounts of each class, and for each reason those that were left undecided.
-struct Counts {
+#[derive(Serialize, Deserialize)]
+pub struct Counts {
     classes: Vec<u64>,
     abstained: BTreeMap<Reason, u64>,
 }
 
-/// The files of one unit: one for each partition that has an account.
+impl State for Counts {
+    fn merge(&mut self, other: Counts) {
+        self.classes.iter_mut().zip(other.classes).for_each(|(n, more)| *n += more);
+        other.abstained.into_iter().for_each(|(reason, n)| *self.abstained.entry(reason).or_default() += n);
+    }
+}
+
+/// The files of one piece: one for each partition that has an account.
 struct Parts<'a> {
     writer: &'a Writer<'a>,
-    unit: usize,
-    /// Of all rows of the unit, and how many of them are written.
+    piece: usize,
+    /// Of all rows of the piece, and how many of them are written.
     evidence: Vec<Evidence>,
     written: usize,
-    open: BTreeMap<String, Part>,
-    counts: Counts,
+    open: BTreeMap<String, Part<'a>>,
+    counts: &'a mut Counts,
 }
 
 impl Parts<'_> {
-    /// Classifies the next accounts of the unit by their probabilities `[n, C]`.
+    /// Classifies the next accounts of the piece by their probabilities `[n, C]`.
     fn write(&mut self, id: ArrayRef, p: &[f64]) -> Result<()> {
         let writer = self.writer;
         if !p.iter().all(|p| p.is_finite()) {
@@ -269,7 +280,7 @@ impl Parts<'_> {
                 .writer
                 .folder
                 .join(place)
-                .join(Path::new(&part_name(self.unit, Some(self.writer.run_id))));
+                .join(Path::new(&part_name(self.piece, Some(self.writer.run_id))));
             self.open.insert(
                 place.to_string(),
                 Part::create(self.writer.store, &path, &kept.schema(), Use::Published)?,
@@ -280,11 +291,12 @@ impl Parts<'_> {
             .map_or_else(|| Err(Error::bug("a part was not opened")), |part| part.write(&kept))
     }
 
-    fn finish(self) -> Result<Counts> {
+    /// Rows written.
+    fn finish(self) -> Result<u64> {
         if self.written != self.evidence.len() {
             return Err(Error::bug("the soft labels hold accounts that were not classified"));
         }
         self.open.into_values().try_for_each(Part::finish)?;
-        Ok(self.counts)
+        Ok(self.written as u64)
     }
 }

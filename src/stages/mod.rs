@@ -18,26 +18,83 @@ pub mod profile;
 pub mod relevance;
 pub mod score;
 pub mod scores;
+mod state;
 
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::part::{Part, Use};
 use crate::run::context::Run;
+use crate::run::fold::State;
 use crate::run::stage::Stage;
 use crate::stages::artifacts::part_name;
 
+/// A stage that goes through the accounts: a map over pieces of rows, and what one process makes of all that
+/// was learned. The output is the same whatever the cut into maps and wherever each ran.
+pub trait Mapped {
+    type State: State + Serialize + DeserializeOwned;
+
+    /// Writes what belongs to these pieces of rows and returns what was learned of them.
+    fn map(run: &Run, pieces: Range<usize>) -> Result<Self::State>;
+
+    /// Does the rest of the stage.
+    fn reduce(run: &Run, state: Self::State) -> Result<()>;
+}
+
 /// Does the work of a stage; what it leaves counts once its record is written.
 pub fn work(stage: Stage, run: &Run) -> Result<()> {
+    fn whole<M: Mapped>(run: &Run) -> Result<()> {
+        M::reduce(run, M::map(run, run.pieces())?)
+    }
     match stage {
-        Stage::Profile => profile::run(run),
-        Stage::Score => score::run(run),
+        Stage::Profile => whole::<profile::Step>(run),
+        Stage::Score => whole::<score::Step>(run),
         Stage::Relevance => relevance::run(run),
-        Stage::Fuse => fuse::run(run),
+        Stage::Fuse => whole::<fuse::Step>(run),
         Stage::Fit => fit::run(run),
-        Stage::Classify => classify::run(run),
+        Stage::Classify => whole::<classify::Step>(run),
+    }
+}
+
+/// The map of a stage over some pieces of rows; what was learned of them, written down.
+pub fn map(stage: Stage, run: &Run, pieces: Range<usize>) -> Result<Vec<u8>> {
+    fn part<M: Mapped>(run: &Run, pieces: Range<usize>) -> Result<Vec<u8>> {
+        state::write(&M::map(run, pieces)?)
+    }
+    match stage {
+        Stage::Profile => part::<profile::Step>(run, pieces),
+        Stage::Score => part::<score::Step>(run, pieces),
+        Stage::Fuse => part::<fuse::Step>(run, pieces),
+        Stage::Classify => part::<classify::Step>(run, pieces),
+        Stage::Relevance | Stage::Fit => Err(Error::bug("the stage has no map").with("stage", stage.name())),
+    }
+}
+
+/// The rest of a stage, from what its maps learned; they are read one after the other.
+pub fn reduce(stage: Stage, run: &Run, states: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+    fn merged<M: Mapped>(run: &Run, states: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+        let mut whole: Option<M::State> = None;
+        for bytes in states {
+            let next = state::read(&bytes?)?;
+            match &mut whole {
+                Some(whole) => whole.merge(next),
+                None => whole = Some(next),
+            }
+        }
+        M::reduce(run, whole.ok_or_else(|| Error::bug("a stage without a unit"))?)
+    }
+    match stage {
+        Stage::Profile => merged::<profile::Step>(run, states),
+        Stage::Score => merged::<score::Step>(run, states),
+        Stage::Relevance => relevance::run(run),
+        Stage::Fuse => merged::<fuse::Step>(run, states),
+        Stage::Fit => fit::run(run),
+        Stage::Classify => merged::<classify::Step>(run, states),
     }
 }
 

@@ -4,29 +4,48 @@
 //! relevance follows; the levels of each category that the student will know; the rows that are left out as
 //! duplicates.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::{Dedupe, NonFinite};
 use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::column;
-use crate::lake::scan::{Accounts, Unit, ids};
+use crate::lake::scan::{Accounts, ids};
 use crate::relevance::profile::distance::summary_wasserstein;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::run::context::Run;
+use crate::run::fold::{Fold, State};
 use crate::sources::sketch::Sketch;
-use crate::sources::training;
+use crate::sources::{repeats, training};
+use crate::stages::Mapped;
 use crate::stages::artifacts::{PROFILE, Profile, StudentFeature};
 
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
 
-/// Runs the step.
-pub fn run(run: &Run) -> Result<()> {
-    let dropped = check_ids(run)?;
-    let profile = measure(run, dropped, &run.inputs.asked())?;
-    PROFILE.save(run.directory, &profile)
+/// The map over the accounts, and what is made of all of them.
+pub struct Step;
+
+impl Mapped for Step {
+    type State = Seen;
+
+    fn map(run: &Run, pieces: Range<usize>) -> Result<Seen> {
+        sketch(run, &run.inputs.accounts, pieces)
+    }
+
+    fn reduce(run: &Run, mut seen: Seen) -> Result<()> {
+        let dropped = check_ids(run)?;
+        if !dropped.is_empty() {
+            seen = sketch(run, &run.inputs.accounts.clone().without_rows(dropped.clone()), run.pieces())?;
+        }
+        check_finite(run, &seen)?;
+        let profile = measure(run, &seen, dropped, repeats::different(run.inputs)?)?;
+        PROFILE.save(run.directory, &profile)
+    }
 }
 
 /// Every id stands once, or what to leave out so that it does.
@@ -52,11 +71,9 @@ fn check_ids(run: &Run) -> Result<Vec<u64>> {
 
 /// Profiles the target and the histories of the teachers in `active`: on the bins of a saved calculator where
 /// it knows just these teachers.
-pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile> {
-    let inputs = run.inputs;
-    let accounts = inputs.accounts.clone().without_rows(dropped.clone());
-    let target = sketch_target(run, &accounts)?;
-    let rows = target.rows;
+pub fn measure(run: &Run, target: &Seen, dropped: Vec<u64>, teachers: Vec<usize>) -> Result<Profile> {
+    let (inputs, rows, active) = (run.inputs, target.rows, teachers.as_slice());
+    let accounts = &inputs.accounts;
     if rows == 0 {
         return Err(Error::new(error::Kind::Empty, "no account of the target is left to classify")
             .file(accounts.place())
@@ -72,6 +89,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
         .collect();
     let mut profile = Profile {
         rows,
+        teachers: teachers.clone(),
         dropped,
         profiles: Profiles { teachers: active.len(), ..Profiles::default() },
         wasserstein: Vec::new(),
@@ -125,8 +143,9 @@ fn student_feature(feature: &Feature, summary: &Summary) -> StudentFeature {
     StudentFeature { name: feature.name.clone(), kind: feature.kind, levels }
 }
 
-/// The sketches of a run of rows.
-struct Seen {
+/// The sketches of some rows, of one feature after the other.
+#[derive(Serialize, Deserialize)]
+pub struct Seen {
     rows: u64,
     sketches: Vec<Sketch>,
     odd: Vec<column::NonFinite>,
@@ -144,45 +163,42 @@ impl Seen {
     ) -> impl Iterator<Item = (&'a Feature, column::NonFinite)> {
         features.iter().zip(self.odd.iter().copied()).filter(|(_, odd)| odd.nan + odd.infinite > 0)
     }
+}
 
-    fn merge(mut self, other: Seen) -> Seen {
+impl State for Seen {
+    fn merge(&mut self, other: Seen) {
         self.rows += other.rows;
-        self.sketches.iter_mut().zip(&other.sketches).for_each(|(a, b)| a.merge(b));
+        self.sketches.merge(other.sketches);
         for (a, b) in self.odd.iter_mut().zip(other.odd) {
             a.nan += b.nan;
             a.infinite += b.infinite;
         }
-        self
     }
 }
 
-fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
+/// Sketches the accounts in some pieces of rows.
+pub fn sketch(run: &Run, accounts: &Accounts, pieces: Range<usize>) -> Result<Seen> {
     let features = &run.inputs.features;
     let columns = run.inputs.present();
-    let bar = run.log.progress("profile", accounts.stored_rows());
-    let one = |mut seen: Seen, unit: &Unit| -> Result<Seen> {
-        accounts.read(unit, &columns, |batch, _| {
-            let block =
-                Block::decode(&batch, features, &mut seen.odd).map_err(|e| e.file(accounts.place()))?;
-            seen.rows += block.rows as u64;
-            seen.sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
-            bar.inc(block.rows as u64);
-            Ok(())
-        })?;
-        Ok(seen)
-    };
-    // What a sketch holds does not depend on the order of merging.
-    let empty = || Seen::new(features);
-    // Few long runs: each holds sketches of its own until it is merged.
-    let run_length = accounts.units().len().div_ceil(2 * rayon::current_num_threads());
-    let seen = accounts
-        .units()
-        .par_iter()
-        .with_min_len(run_length)
-        .try_fold(empty, one)
-        .try_reduce(empty, |a, b| Ok(a.merge(b)))?;
-    bar.finish_and_clear();
-    for (feature, odd) in seen.not_finite(features) {
+    Fold { log: run.log, stage: "profile", rows: accounts.rows_of(pieces.clone()), pieces }.run(
+        || Seen::new(features),
+        |piece, seen| {
+            let before = seen.rows;
+            accounts.read(&accounts.units()[piece], &columns, |batch, _| {
+                let block =
+                    Block::decode(&batch, features, &mut seen.odd).map_err(|e| e.file(accounts.place()))?;
+                seen.rows += block.rows as u64;
+                seen.sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
+                Ok(())
+            })?;
+            Ok(seen.rows - before)
+        },
+    )
+}
+
+/// Values that are not finite are told of, or refused.
+fn check_finite(run: &Run, seen: &Seen) -> Result<()> {
+    for (feature, odd) in seen.not_finite(&run.inputs.features) {
         let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
         match run.pipeline.target.non_finite {
             NonFinite::AsNull => run.log.warn(
@@ -192,12 +208,12 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
             ),
             NonFinite::Reject => {
                 return Err(Error::data("a feature holds values that are not finite")
-                    .file(accounts.place())
+                    .file(run.inputs.accounts.place())
                     .column(&feature.name)
                     .value(counts)
                     .hint("mend the column, or set target.non_finite = \"as_null\""));
             }
         }
     }
-    Ok(seen)
+    Ok(())
 }

@@ -4,30 +4,30 @@
 //! probabilities (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the
 //! features of the accounts that will train the student, as it will see them.
 
-use std::path::Path;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array};
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::column::{Column, Kind, NULL, NonFinite};
 use crate::lake::part::{self, Part, Use};
-use crate::lake::scan::{Accounts, Unit, ids};
-use crate::lake::store::files::remove;
+use crate::lake::scan::{Accounts, ids};
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::support::Support;
 use crate::relevance::transfer::duplicates::Differences;
 use crate::run::context::Run;
+use crate::run::fold::{Fold, State};
 use crate::sources::support::{profiled, support_of};
 use crate::stages::artifacts::{
-    COUNTED_PROFILE, PROFILE, Profile, SCORED, Scored, StudentFeature, part_name,
+    COUNTED_PROFILE, PROFILE, Profile, SAMPLE, SCORED, SCORES, Scored, StudentFeature,
 };
-use crate::stages::profile;
 use crate::stages::scores::{KNOWN, score_names};
+use crate::stages::{Mapped, profile};
 use crate::teacher::Workspace;
 
 /// The share of features that are not null, for each row.
@@ -46,18 +46,27 @@ fn known(block: &Block) -> Vec<f64> {
     counts.into_iter().map(|n| f64::from(n) / block.columns.len() as f64).collect()
 }
 
-/// Runs the step.
-pub fn run(run: &Run) -> Result<()> {
-    let mut profile = PROFILE.load(run.directory)?;
-    let asked = run.inputs.asked();
-    let (rows, differences) = score_all(run, &profile, &asked)?;
-    let mut copies = vec![None; run.inputs.teachers.len()];
-    differences.copies().iter().zip(&asked).for_each(|(copy, &k)| copies[k] = copy.map(|j| asked[j]));
-    let active: Vec<usize> = asked.iter().copied().filter(|k| copies[*k].is_none()).collect();
-    let units = profile.accounts(run).units().len();
-    let scored =
-        Scored { rows, units, sample_limit: sample_limit(run, rows), active, copies: copies.clone() };
-    if scored.active.len() < asked.len() {
+/// The map over the accounts, and what is made of all of them.
+pub struct Step;
+
+impl Mapped for Step {
+    type State = Scoring;
+
+    fn map(run: &Run, pieces: Range<usize>) -> Result<Scoring> {
+        score(run, &PROFILE.load(run.directory)?, pieces)
+    }
+
+    fn reduce(run: &Run, state: Scoring) -> Result<()> {
+        let mut profile = PROFILE.load(run.directory)?;
+        let (asked, rows) = (run.inputs.asked(), state.rows);
+        let mut copies = vec![None; run.inputs.teachers.len()];
+        state
+            .differences
+            .copies()
+            .iter()
+            .zip(&asked)
+            .for_each(|(copy, &k)| copies[k] = copy.map(|j| asked[j]));
+        let active: Vec<usize> = asked.iter().copied().filter(|k| copies[*k].is_none()).collect();
         for (k, original) in copies.iter().enumerate().filter_map(|(k, c)| c.map(|c| (k, c))) {
             let names = [k, original].map(|k| run.inputs.teachers[k].name().to_string());
             run.log.warn(
@@ -66,15 +75,34 @@ pub fn run(run: &Run) -> Result<()> {
                 json!({"teacher": names[0], "same as": names[1]}),
             );
         }
-        if scored.active.len() < 2 {
+        if active.len() < 2 {
             return Err(Error::data("fewer than two different teachers are left: all give the same scores")
                 .hint("name teachers of different scenarios"));
         }
-        profile = profile::measure(run, profile.dropped, &scored.active)?;
-        score_all(run, &profile, &scored.active)?;
+        if active != profile.teachers {
+            let seen = profile::sketch(run, &profile.accounts(run), run.pieces())?;
+            profile = profile::measure(run, &seen, profile.dropped, active.clone())?;
+            score(run, &profile, run.pieces())?;
+        }
+        COUNTED_PROFILE.save(run.directory, &profile)?;
+        let (units, sample_limit) = (run.pieces().len(), sample_limit(run, rows));
+        SCORED.save(run.directory, &Scored { rows, units, sample_limit, active, copies })
     }
-    COUNTED_PROFILE.save(run.directory, &profile)?;
-    SCORED.save(run.directory, &scored)
+}
+
+/// What scoring learns of some rows.
+#[derive(Serialize, Deserialize)]
+pub struct Scoring {
+    rows: u64,
+    /// Of the teachers that are asked.
+    differences: Differences,
+}
+
+impl State for Scoring {
+    fn merge(&mut self, other: Scoring) {
+        self.rows += other.rows;
+        self.differences.merge(&other.differences);
+    }
 }
 
 /// The hash below which an id is in the student's sample: all of few accounts, about `max_training_rows` of
@@ -84,11 +112,13 @@ fn sample_limit(run: &Run, rows: u64) -> u64 {
     if share >= 1.0 { u64::MAX } else { (share * u64::MAX as f64) as u64 }
 }
 
-/// What one worker needs for every unit.
+/// What is needed for every piece of rows.
 struct Scorer<'a> {
     run: &'a Run<'a>,
     accounts: Accounts,
-    active: &'a [usize],
+    asked: Vec<usize>,
+    /// Of those that are asked, as places among them, the ones that count.
+    kept: Vec<usize>,
     support: Support,
     /// For each profiled feature its place among the features, and its bins.
     profiled: Vec<(usize, &'a Bins)>,
@@ -99,19 +129,21 @@ struct Scorer<'a> {
     columns: Vec<String>,
 }
 
-fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Differences)> {
+fn score(run: &Run, profile: &Profile, pieces: Range<usize>) -> Result<Scoring> {
     let accounts = profile.accounts(run);
     let id = accounts.field(&run.pipeline.target.id)?;
-    let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
+    let (scores, supports) = score_names(profile.teachers.len(), run.pipeline.classes.len());
     let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
     let schema =
         part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
     let sample_schema =
         part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
     let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();
+    let asked = run.inputs.asked();
     let scorer = Scorer {
         run,
-        active,
+        kept: (0..asked.len()).filter(|j| profile.teachers.contains(&asked[*j])).collect(),
+        asked,
         support: Support::new(&profile.profiles),
         profiled: profiled(&profile.profiles, &run.inputs.features)?,
         student: &profile.student,
@@ -121,71 +153,32 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
         columns,
         accounts,
     };
-    let folder = run.directory.stage("score");
-    remove(run.directory.store, &folder.join("scores"))?;
-    remove(run.directory.store, &folder.join("sample"))?;
-    let bar = run.log.progress("score", scorer.accounts.stored_rows());
-    let units: Vec<(u64, Differences)> = scorer
-        .accounts
-        .units()
-        .par_iter()
-        .with_max_len(1)
-        .map(|unit| scorer.unit(unit, &folder, &bar))
-        .collect::<Result<_>>()?;
-    bar.finish_and_clear();
-    let mut total = (0, Differences::new(active.len()));
-    for (rows, differences) in &units {
-        total.0 += rows;
-        total.1.merge(differences);
-    }
-    Ok(total)
+    let empty = || Scoring { rows: 0, differences: Differences::new(scorer.asked.len()) };
+    let rows = scorer.accounts.rows_of(pieces.clone());
+    Fold { log: run.log, stage: "score", rows, pieces }.run(empty, |piece, state| scorer.piece(piece, state))
 }
 
 impl Scorer<'_> {
-    fn unit(&self, unit: &Unit, folder: &Path, bar: &indicatif::ProgressBar) -> Result<(u64, Differences)> {
-        let name = part_name(unit.index, None);
-        let mut scores = Part::create(
-            self.run.directory.store,
-            &folder.join("scores").join(&name),
-            &self.schema,
-            Use::Between,
-        )?;
-        let mut sample = Part::create(
-            self.run.directory.store,
-            &folder.join("sample").join(&name),
-            &self.sample_schema,
-            Use::Between,
-        )?;
-        let (mut rows, mut differences) = (0, Differences::new(self.active.len()));
-        let mut work = Workspace::default();
-        let mut odd = vec![NonFinite::default(); self.run.inputs.features.len()];
-        self.accounts.read(unit, &self.columns, |batch, _| {
-            let block = Block::decode(&batch, &self.run.inputs.features, &mut odd)?;
-            let probabilities = self.score(&block, &mut work)?;
-            differences.add(&probabilities.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    fn piece(&self, piece: usize, state: &mut Scoring) -> Result<u64> {
+        let (run, store) = (self.run, self.run.directory.store);
+        let mut scores = Part::create(store, &SCORES.part(run, piece), &self.schema, Use::Between)?;
+        let mut sample = Part::create(store, &SAMPLE.part(run, piece), &self.sample_schema, Use::Between)?;
+        let (mut rows, mut work) = (0, Workspace::default());
+        let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
+        self.accounts.read(&self.accounts.units()[piece], &self.columns, |batch, _| {
+            let block = Block::decode(&batch, &run.inputs.features, &mut odd)?;
+            let probabilities = run.inputs.score(&self.asked, &block, &mut work)?;
+            state.differences.add(&probabilities.iter().map(Vec::as_slice).collect::<Vec<_>>());
             let id = batch.column(0).clone();
             sample.write(&self.sample(&id, &block)?)?;
             scores.write(&self.batch(id, &block, &probabilities)?)?;
             rows += block.rows as u64;
-            bar.inc(block.rows as u64);
             Ok(())
         })?;
+        state.rows += rows;
         scores.finish()?;
         sample.finish()?;
-        Ok((rows, differences))
-    }
-
-    /// Probabilities `[n, C]` of each active teacher.
-    fn score(&self, block: &Block, work: &mut Workspace) -> Result<Vec<Vec<f64>>> {
-        let inputs = self.run.inputs;
-        let matrix = inputs.plan.encode(block);
-        let mut all = Vec::with_capacity(self.active.len());
-        for &k in self.active {
-            let mut out = vec![0.0; block.rows * self.run.pipeline.classes.len()];
-            inputs.teachers[k].score(&inputs.encoders[k], block, &matrix, work, &mut out)?;
-            all.push(out);
-        }
-        Ok(all)
+        Ok(rows)
     }
 
     fn batch(
@@ -196,13 +189,13 @@ impl Scorer<'_> {
     ) -> Result<arrow::array::RecordBatch> {
         let classes = self.run.pipeline.classes.len();
         let mut columns = vec![id];
-        for p in probabilities {
+        for p in self.kept.iter().map(|j| &probabilities[*j]) {
             columns.extend(
                 (0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())),
             );
         }
         let s = support_of(&self.support, &self.profiled, block);
-        let k = self.active.len();
+        let k = self.kept.len();
         columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
         columns.push(part::float_array(known(block)));
         part::batch(&self.schema, columns)

@@ -1,7 +1,6 @@
 //! The target's scores as the stages after scoring read them: batch by batch, row by row.
 
 use arrow::array::{ArrayRef, RecordBatch};
-use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::lake::part;
@@ -9,6 +8,7 @@ use crate::relevance::fusion::fuse::{Fused, Fuser};
 use crate::relevance::profile::distance::Distances;
 use crate::relevance::training::calculator::Calculator;
 use crate::run::context::Run;
+use crate::run::fold::{self, State};
 use crate::stages::artifacts::{CALCULATOR, COUNTED_PROFILE, FUSION, Fusion, SCORES, Scored};
 
 /// The column of the share of features that an account has.
@@ -65,22 +65,19 @@ pub fn each_row(fuser: &Fuser, scores: &Scores, rows: usize, mut each: impl FnMu
     }
 }
 
-/// Folds the target's scores, unit by unit in parallel; one result for each unit, in order.
-pub fn over_scores<T: Send>(
+/// Folds the target's scores, pieces of rows side by side.
+pub fn over_scores<S: State>(
     run: &Run,
     scored: &Scored,
-    empty: impl Fn() -> T + Sync,
-    add: impl Fn(&Scores, usize, &mut T) -> Result<()> + Sync,
-) -> Result<Vec<T>> {
+    empty: impl Fn() -> S + Sync,
+    add: impl Fn(&Scores, usize, &mut S) -> Result<()> + Sync,
+) -> Result<S> {
     let (teachers, classes) = (scored.active.len(), run.pipeline.classes.len());
-    let one = |unit: usize| -> Result<T> {
-        let mut out = empty();
-        part::read(&SCORES.part(run, unit), |batch| {
-            add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), &mut out)
-        })?;
-        Ok(out)
-    };
-    (0..scored.units).into_par_iter().with_max_len(1).map(one).collect()
+    fold::over(0..scored.units, empty, |piece, state| {
+        part::read(&SCORES.part(run, piece), |batch| {
+            add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), state)
+        })
+    })
 }
 
 /// What makes soft labels, as the relevance stage left it.

@@ -14,7 +14,6 @@ pub mod request;
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::commands::share::request::Request;
@@ -28,6 +27,7 @@ use crate::relevance::profile::numbers::ORDER_STATISTICS;
 use crate::relevance::profile::profiles::Summary;
 use crate::relevance::shared::file::{FORMAT, Privacy, SketchFile};
 use crate::relevance::shared::laplace::Laplace;
+use crate::run::fold;
 use crate::sources::sketch::Sketch;
 
 /// Levels of a category that are named; the rest are counted together.
@@ -118,32 +118,22 @@ pub fn write(request: &Request) -> Result<Value> {
 fn sketch(accounts: &Accounts, features: &[Feature]) -> Result<(u64, Vec<Summary>)> {
     let names: Vec<String> = features.iter().map(|f| f.name.clone()).collect();
     let empty = || (0u64, features.iter().map(|f| Sketch::new(f.kind)).collect::<Vec<_>>());
-    let (rows, sketches) = accounts
-        .units()
-        .par_iter()
-        .try_fold(empty, |(mut rows, mut sketches), unit| -> Result<_> {
-            accounts.read(unit, &names, |batch, _| {
-                let mut odd = vec![NonFinite::default(); features.len()];
-                let block =
-                    Block::decode(&batch, features, &mut odd).map_err(|e| e.file(accounts.place()))?;
-                if let Some((feature, odd)) = features.iter().zip(&odd).find(|(_, o)| o.nan + o.infinite > 0)
-                {
-                    let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
-                    return Err(Error::data("a feature holds values that are not finite")
-                        .file(accounts.place())
-                        .column(&feature.name)
-                        .value(counts));
-                }
-                rows += block.rows as u64;
-                sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
-                Ok(())
-            })?;
-            Ok((rows, sketches))
+    let (rows, sketches) = fold::over(0..accounts.units().len(), empty, |piece, (rows, sketches)| {
+        accounts.read(&accounts.units()[piece], &names, |batch, _| {
+            let mut odd = vec![NonFinite::default(); features.len()];
+            let block = Block::decode(&batch, features, &mut odd).map_err(|e| e.file(accounts.place()))?;
+            if let Some((feature, odd)) = features.iter().zip(&odd).find(|(_, o)| o.nan + o.infinite > 0) {
+                let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
+                return Err(Error::data("a feature holds values that are not finite")
+                    .file(accounts.place())
+                    .column(&feature.name)
+                    .value(counts));
+            }
+            *rows += block.rows as u64;
+            sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
+            Ok(())
         })
-        .try_reduce(empty, |(a, mut left), (b, right)| {
-            left.iter_mut().zip(&right).for_each(|(a, b)| a.merge(b));
-            Ok((a + b, left))
-        })?;
+    })?;
     let coarse = |s: &Sketch| match s.summary() {
         Summary::Number(s) => Summary::Number(s.coarse(ORDER_STATISTICS)),
         Summary::Category(s) => Summary::Category(s.coarse(LEVELS, LEAST_ROWS)),

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod locate;
 
 use std::fs::File;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +57,18 @@ pub struct Unit {
     skip: usize,
     take: usize,
     first_row: u64,
+}
+
+impl Unit {
+    /// Its stored rows.
+    pub fn rows(&self) -> u64 {
+        self.take as u64
+    }
+
+    /// Its first rows alone.
+    pub fn head(&self, rows: usize) -> Unit {
+        Unit { take: self.take.min(rows), ..self.clone() }
+    }
 }
 
 /// The accounts of one scenario.
@@ -115,6 +128,11 @@ impl Accounts {
 
     pub fn units(&self) -> &[Unit] {
         &self.units
+    }
+
+    /// Stored rows of some of the units.
+    pub fn rows_of(&self, units: Range<usize>) -> u64 {
+        self.units[units].iter().map(Unit::rows).sum()
     }
 
     /// The files, in the order in which they are read.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::lake::store::Store;
+use crate::lake::store::{Store, is_temporary};
 
 /// A file's content as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,11 @@ fn read(name: &str, mut input: impl Read) -> io::Result<FileDigest> {
     Ok(FileDigest { path: name.to_string(), bytes, sha256: hex(&hash.finalize()) })
 }
 
+/// The digest of some bytes.
+pub fn bytes(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
+}
+
 /// The digest of a text.
 pub fn text(content: &str) -> String {
     hex(&Sha256::digest(content.as_bytes()))
@@ -55,14 +60,19 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Every file below `root`, sorted by its relative path.
+/// Every file below `root` that is not being written, sorted by its relative path.
 pub fn list(store: &dyn Store, root: &Path) -> Result<Vec<String>> {
     let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
     while let Some(folder) = folders.pop() {
         let path = if folder.is_empty() { root.to_path_buf() } else { root.join(&folder) };
         for (name, is_folder) in store.list(&path).map_err(|e| Error::io(&e, "cannot list", &path))? {
+            let temporary = is_temporary(&name);
             let below = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if is_folder { folders.push(below) } else { files.push(below) }
+            if is_folder {
+                folders.push(below);
+            } else if !temporary {
+                files.push(below);
+            }
         }
     }
     files.sort();

@@ -2,13 +2,15 @@
 //! durable.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind, Result};
 use crate::lake::store::Store;
+use crate::lake::store::digest;
 
 /// Writes JSON as [`write_atomic`] does.
 pub fn write_json<T: Serialize>(store: &dyn Store, path: &Path, value: &T) -> Result<()> {
@@ -29,16 +31,32 @@ pub fn write_atomic(store: &dyn Store, path: &Path, bytes: &[u8]) -> Result<()> 
 /// `write` fills a file beside `path`, which is then synced and renamed into place; the directory is synced
 /// too.
 pub fn replace(store: &dyn Store, path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = above(path).join(format!(".{name}.{}.tmp", std::process::id()));
-    // The answer to a rename can be lost on its way: what counts is what stands there.
-    let rename =
-        || store.rename(&beside, path).or_else(|e| if store.exists(&beside) { Err(e) } else { Ok(()) });
-    let put = write(&beside)
-        .and_then(|()| sync(store, &beside))
-        .and_then(|()| rename().map_err(|e| cannot_create(&e, path)));
-    put.inspect_err(|_| drop(store.remove(&beside)))?;
+    let beside = temporary(path);
+    let written = write(&beside).and_then(|()| sync(store, &beside)).and_then(|()| put(store, &beside, path));
+    written.inspect_err(|_| drop(store.remove(&beside)))?;
     sync(store, above(path))
+}
+
+/// A name beside `path` for a file that is being written, which no other process uses, on whatever machine it
+/// runs; what a killed process leaves under such a name is not taken for a file.
+pub fn temporary(path: &Path) -> PathBuf {
+    static PROCESS: OnceLock<String> = OnceLock::new();
+    let process = PROCESS.get_or_init(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let since = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos());
+        digest::text(&format!("{host} {} {since}", std::process::id()))[..12].to_string()
+    });
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    above(path).join(format!(".{name}.{process}.tmp"))
+}
+
+/// Renames a written file into its place. The answer to a rename can be lost on its way: what counts is what
+/// stands there.
+pub fn put(store: &dyn Store, beside: &Path, path: &Path) -> Result<()> {
+    let renamed = store.rename(beside, path);
+    renamed
+        .or_else(|e| if store.exists(beside) { Err(e) } else { Ok(()) })
+        .map_err(|e| cannot_create(&e, path))
 }
 
 fn above(path: &Path) -> &Path {

@@ -57,6 +57,11 @@ pub trait Store: Sync {
     fn exists(&self, path: &Path) -> bool;
 }
 
+/// Whether a file of this name is being written, or was when its process was killed.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
 /// The file system.
 pub struct Real;
 

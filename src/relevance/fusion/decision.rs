@@ -1,9 +1,11 @@
 //! From a distribution over the classes to a decision: a class, and whether to stand by it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::relevance::maths::probability::first_largest;
 
 /// Why an account is left undecided; the first that applies, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// None of the features that some teacher takes is known.
     NoFeatures,

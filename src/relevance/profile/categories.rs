@@ -14,7 +14,8 @@ use crate::relevance::maths::probability::hash;
 pub const MOST_LEVELS: usize = 65_536;
 
 /// A column of text as seen so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(into = "Written", from = "Written")]
 pub struct CategorySketch {
     nulls: u64,
     rows: u64,
@@ -83,6 +84,34 @@ impl CategorySketch {
     fn drop_from(&mut self, from: u64) {
         self.dropped_from = Some(from);
         self.levels.retain(|_, (h, _)| *h < from);
+    }
+}
+
+/// A sketch as it is written down: the same for the same rows, whatever their order.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    nulls: u64,
+    rows: u64,
+    dropped_from: Option<u64>,
+    /// By the bytes of their text.
+    levels: Vec<(String, u64)>,
+}
+
+impl From<CategorySketch> for Written {
+    fn from(mut sketch: CategorySketch) -> Written {
+        sketch.prune();
+        let mut levels: Vec<(String, u64)> = sketch.levels.into_iter().map(|(l, (_, n))| (l, n)).collect();
+        levels.sort_unstable();
+        Written { nulls: sketch.nulls, rows: sketch.rows, dropped_from: sketch.dropped_from, levels }
+    }
+}
+
+impl From<Written> for CategorySketch {
+    fn from(written: Written) -> CategorySketch {
+        let Written { nulls, rows, dropped_from, levels } = written;
+        let levels = levels.into_iter().map(|(level, n)| (hash(level.as_bytes()), level, n));
+        let levels = levels.map(|(hash, level, n)| (level, (hash, n))).collect();
+        CategorySketch { nulls, rows, levels, dropped_from }
     }
 }
 

@@ -23,7 +23,8 @@ const MIDDLE: i32 = 1 << 22;
 const PAGES: usize = 2 * MIDDLE as usize / PAGE + 1;
 
 /// A column of numbers as seen so far.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct NumberSketch {
     nulls: u64,
     nans: u64,
@@ -132,6 +133,60 @@ impl NumberSketch {
             values,
             counts,
         }
+    }
+}
+
+/// A sketch as it is written down: the same for the same values, whatever the order in which they came.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    nulls: u64,
+    nans: u64,
+    min: f64,
+    max: f64,
+    /// Sorted; empty where there are buckets.
+    values: Vec<f64>,
+    /// Each occupied bucket's distance from the one before it, the first from the lowest, and its count.
+    buckets: Option<Vec<(u32, u32)>>,
+}
+
+impl From<NumberSketch> for Written {
+    fn from(sketch: NumberSketch) -> Written {
+        let NumberSketch { nulls, nans, min, max, mut values, buckets } = sketch;
+        values.sort_unstable_by(f64::total_cmp);
+        let buckets = buckets.map(|pages| {
+            let (mut out, mut last) = (Vec::new(), -MIDDLE);
+            each_bucket(&pages, |key, n| {
+                out.push(((key - last).cast_unsigned(), n));
+                last = key;
+            });
+            out
+        });
+        Written { nulls, nans, min, max, values, buckets }
+    }
+}
+
+impl TryFrom<Written> for NumberSketch {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> std::result::Result<NumberSketch, &'static str> {
+        let Written { nulls, nans, min, max, values, buckets } = written;
+        if values.len() > EXACT
+            || values.iter().any(|v| v.is_nan())
+            || (buckets.is_some() && !values.is_empty())
+        {
+            return Err("a sketch of numbers that no column gives");
+        }
+        let mut sketch = NumberSketch { nulls, nans, min, max, values, buckets: None };
+        if let Some(buckets) = buckets {
+            let mut key = i64::from(-MIDDLE);
+            let pages = sketch.collapse();
+            for (step, n) in buckets {
+                key += i64::from(step);
+                let key = i32::try_from(key).ok().filter(|k| *k <= MIDDLE);
+                count(pages, key.ok_or("a bucket beyond the largest number")?, n);
+            }
+        }
+        Ok(sketch)
     }
 }
 

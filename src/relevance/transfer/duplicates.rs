@@ -1,14 +1,16 @@
 //! Teachers that say the same count once.
 
+use serde::{Deserialize, Serialize};
+
 /// Scores this close on every row of the target are one teacher's.
 pub const SAME: f64 = 1e-6;
 
 /// Largest difference of every two teachers' raw scores, batch by batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Differences {
     teachers: usize,
     rows: usize,
-    /// `[K, K]`, the part below the diagonal in use.
+    /// `[K, K]`, the part below the diagonal in use; at most [`SAME`], beyond which nobody asks how large.
     largest: Vec<f64>,
 }
 
@@ -25,10 +27,15 @@ impl Differences {
             for (j, b) in scores.iter().enumerate().take(k) {
                 let cell = &mut self.largest[k * self.teachers + j];
                 if *cell < SAME {
-                    *cell = a.iter().zip(*b).map(|(a, b)| (a - b).abs()).fold(*cell, f64::max);
+                    *cell = a.iter().zip(*b).map(|(a, b)| (a - b).abs()).fold(*cell, f64::max).min(SAME);
                 }
             }
         }
+    }
+
+    /// Whether there was no row yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
     }
 
     /// Adds the rows of another part.

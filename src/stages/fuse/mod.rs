@@ -6,73 +6,85 @@
 
 pub mod risk_coverage;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use polars::prelude::{Column, DataFrame, IntoLazy, JoinArgs, JoinType, SortMultipleOptions, col};
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::lake::bridge::to_arrow;
 use crate::lake::part::{self, Part, Use};
-use crate::lake::store::files::write_json;
 use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::profile::distance::Distances;
 use crate::relevance::training::calculator::Calculator;
 use crate::run::context::Run;
-use crate::stages::artifacts::{COUNTED_PROFILE, Profile, SCORED, SCORES, Scored, Weights, part_name};
+use crate::run::fold::Fold;
+use crate::stages::artifacts::{
+    COUNTED_PROFILE, Profile, SCORED, SCORES, SOFT_LABELS, Scored, WEIGHTS, Weights,
+};
 use crate::stages::scores::{KNOWN, Scores, each_row, load_fuser};
-use crate::stages::write_table;
+use crate::stages::{Mapped, write_table};
 
-/// Runs the step.
-pub fn run(run: &Run) -> Result<()> {
-    let scored = SCORED.load(run.directory)?;
-    let (calculator, distances, fuser, fusion) = load_fuser(run)?;
-    let names: Vec<&str> = scored.active.iter().map(|k| run.inputs.teachers[*k].name()).collect();
-    let schema = schema(run, &names)?;
-    let folder = run.directory.stage("fuse");
-    let bar = run.log.progress("fuse", scored.rows);
-    let one = |unit: usize| -> Result<ExactMeans> {
-        let mut weights = ExactMeans::new(names.len());
-        let mut out = Part::create(
-            run.directory.store,
-            &folder.join("soft_labels").join(part_name(unit, Some(run.id()))),
-            &schema,
-            Use::Published,
-        )?;
-        part::read(&SCORES.part(run, unit), |batch| {
-            bar.inc(batch.num_rows() as u64);
-            out.write(&fused_batch(run, &fuser, &batch, &schema, names.len(), &mut weights)?)
-        })?;
-        out.finish()?;
-        Ok(weights)
-    };
-    let parts: Vec<ExactMeans> =
-        (0..scored.units).into_par_iter().with_max_len(1).map(one).collect::<Result<_>>()?;
-    bar.finish_and_clear();
-    let mut weights = ExactMeans::new(names.len());
-    parts.iter().for_each(|p| weights.merge(p));
-    let profile = COUNTED_PROFILE.load(run.directory)?;
-    let features = features_table(&names, &distances, &profile).map_err(|e| Error::bug(e.to_string()))?;
-    let teachers = teachers_table(
-        run,
-        &scored,
-        &calculator,
-        &distances,
-        (&weights.means(), &fusion.domain_areas),
-        &features,
-    )
-    .map_err(|e| Error::bug(e.to_string()))?;
-    let weights =
-        Weights { teachers: names.iter().map(|n| n.to_string()).collect(), weights: weights.means() };
-    write_json(run.directory.store, &folder.join("fuse.json"), &weights)?;
-    risk_coverage::write(run, &calculator, &folder.join("risk_coverage"))?;
-    for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
-        write_table(run, &folder.join(table), &to_arrow(&frame)?)?;
+/// The map over the scores, and what is made of all of them.
+pub struct Step;
+
+impl Mapped for Step {
+    /// Means of the teachers' weights.
+    type State = ExactMeans;
+
+    fn map(run: &Run, pieces: Range<usize>) -> Result<ExactMeans> {
+        let scored = SCORED.load(run.directory)?;
+        let (_, _, fuser, _) = load_fuser(run)?;
+        let names = names(run, &scored);
+        let schema = schema(run, &names)?;
+        let rows = run.inputs.accounts.rows_of(pieces.clone());
+        Fold { log: run.log, stage: "fuse", rows, pieces }.run(
+            || ExactMeans::new(names.len()),
+            |piece, weights| {
+                let path = SOFT_LABELS.part(run, piece);
+                let mut out = Part::create(run.directory.store, &path, &schema, Use::Published)?;
+                let mut rows = 0;
+                part::read(&SCORES.part(run, piece), |batch| {
+                    rows += batch.num_rows() as u64;
+                    out.write(&fused_batch(run, &fuser, &batch, &schema, names.len(), weights)?)
+                })?;
+                out.finish().map(|()| rows)
+            },
+        )
     }
-    Ok(())
+
+    fn reduce(run: &Run, weights: ExactMeans) -> Result<()> {
+        let scored = SCORED.load(run.directory)?;
+        let (calculator, distances, _, fusion) = load_fuser(run)?;
+        let names = names(run, &scored);
+        let folder = run.directory.stage("fuse");
+        let profile = COUNTED_PROFILE.load(run.directory)?;
+        let features = features_table(&names, &distances, &profile).map_err(|e| Error::bug(e.to_string()))?;
+        let teachers = teachers_table(
+            run,
+            &scored,
+            &calculator,
+            &distances,
+            (&weights.means(), &fusion.domain_areas),
+            &features,
+        )
+        .map_err(|e| Error::bug(e.to_string()))?;
+        let weights =
+            Weights { teachers: names.iter().map(|n| n.to_string()).collect(), weights: weights.means() };
+        WEIGHTS.save(run.directory, &weights)?;
+        risk_coverage::write(run, &calculator, &folder.join("risk_coverage"))?;
+        for (table, frame) in [("relevance_features", features), ("relevance", teachers)] {
+            write_table(run, &folder.join(table), &to_arrow(&frame)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn names<'a>(run: &'a Run, scored: &Scored) -> Vec<&'a str> {
+    scored.active.iter().map(|k| run.inputs.teachers[*k].name()).collect()
 }
 
 fn schema(run: &Run, teachers: &[&str]) -> Result<SchemaRef> {

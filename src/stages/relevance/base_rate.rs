@@ -131,13 +131,9 @@ fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRan
             Ok(())
         },
     )?;
-    let mean = mean.into_iter().fold(ExactMeans::new(classes), |mut all, part| {
-        all.merge(&part);
-        all
-    });
     let mut shift = ShareShift::new(wanted_shares(&mean.means(), ranges));
     while !shift.done() {
-        let parts = over_scores(
+        let sums = over_scores(
             run,
             scored,
             || shift.sums(),
@@ -146,8 +142,6 @@ fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRan
                 Ok(())
             },
         )?;
-        let mut sums = shift.sums();
-        parts.iter().for_each(|p| sums.merge(p));
         shift.update(&sums);
     }
     Ok(shift.constants().to_vec())

@@ -144,11 +144,7 @@ fn target_means(run: &Run, scored: &Scored, blend: &Blend) -> Result<ExactMeans>
         }
         Ok(())
     };
-    let parts = over_scores(run, scored, || blend.means(), add)?;
-    Ok(parts.into_iter().fold(blend.means(), |mut all, part| {
-        all.merge(&part);
-        all
-    }))
+    over_scores(run, scored, || blend.means(), add)
 }
 
 /// Accounts by the hash of their id, on which teachers are aligned.
@@ -163,9 +159,5 @@ fn sample(run: &Run, scored: &Scored) -> Result<Sample> {
         }
         Ok(())
     };
-    let parts = over_scores(run, scored, Sample::default, add)?;
-    Ok(parts.into_iter().fold(Sample::default(), |mut all, part| {
-        all.merge(part);
-        all
-    }))
+    over_scores(run, scored, Sample::default, add)
 }
