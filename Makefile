@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance teachers faults faults-long fuzz clean
+.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance teachers faults faults-long fuzz cluster clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -30,6 +30,9 @@ setup: .onnxruntime/.done ## installs the pinned Python environment (.venv) and 
 
 target/bench/venv/.done: fixtures/bench/requirements.txt fixtures/setup.sh
 	@fixtures/setup.sh target/bench/venv fixtures/bench/requirements.txt
+
+target/cluster/venv/.done: fixtures/cluster/requirements.txt fixtures/setup.sh
+	@fixtures/setup.sh target/cluster/venv fixtures/cluster/requirements.txt
 
 target/airflow/venv/.done: fixtures/airflow/requirements.txt fixtures/setup.sh
 	@fixtures/setup.sh target/airflow/venv fixtures/airflow/requirements.txt
@@ -121,6 +124,9 @@ fuzz: ## fuzzes every parser of untrusted bytes, SECONDS=60 each; needs the nigh
 airflow: setup target/airflow/venv/.done build lake ## the shipped DAG under a real Airflow; takes minutes (ARGO_SCHEMA=FILE also checks the Argo workflow)
 	target/airflow/venv/bin/python fixtures/airflow/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --work target/airflow \
 		$(if $(ARGO_SCHEMA),--argo-schema $(ARGO_SCHEMA))
+
+cluster: setup target/cluster/venv/.done build lake ## the demo in units of work by processes and by a real Spark, killed in each stage; needs a JVM
+	ORT_DYLIB_PATH=$(CURDIR)/$$(ls .onnxruntime/libonnxruntime.*) target/cluster/venv/bin/python fixtures/cluster/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --work target/cluster/demo
 
 clean: ## removes what this project has built, made and installed
 	rm -rf target .venv .onnxruntime

@@ -1,13 +1,7 @@
 """A coldstart pipeline as an Airflow task: once a day, one partition a day.
 
 The logical date of the DAG run is the logical date of the job, so that a cleared or backfilled run writes the partition of its own day.
-Exit codes become task states:
-
-    0        success: published, or already published with the same inputs
-    99       skipped: the target holds no account (--skip-if-empty; --skip-if-unchanged would also skip what is published already)
-    75       up for retry: lock held, no space, an input was replaced while it was read
-    130, 143 and whatever a signal ended: up for retry
-    others   failed at once: bad data, bad configuration, a missing input. The same command would fail again.
+coldstart_operator.py says what exit codes become; it has to lie beside this file.
 
 A retry, and a cleared task, resume what the earlier try finished. The job's last line, its result as JSON, is the task's XCom.
 Set COLDSTART_PIPELINE to the absolute path of the pipeline file, since a BashOperator works in a directory of its own; `coldstart` has to be
@@ -19,36 +13,15 @@ A KubernetesPodOperator skips on no exit code by itself: give it skip_on_exit_co
 --xcom /airflow/xcom/return.json --termination-log /dev/termination-log.
 """
 import os
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 try:
-    from airflow.providers.standard.operators.bash import BashOperator
     from airflow.sdk import DAG
 except ImportError:                                       # Airflow 2
     from airflow import DAG
-    from airflow.operators.bash import BashOperator
-from airflow.exceptions import AirflowFailException, AirflowSkipException
 
-WORTH_A_RETRY = {75, 130, 143}
-
-
-class Coldstart(BashOperator):
-    """A BashOperator that leaves its retries unused where another try cannot help."""
-
-    def execute(self, context):
-        try:
-            return super().execute(context)
-        except AirflowSkipException:
-            raise
-        except Exception as failed:
-            # BashOperator names the exit code in its message and nowhere else; that of a killed process is negative
-            code = re.search(r"exit code (\d+)", str(failed))
-            if code and int(code[1]) not in WORTH_A_RETRY:
-                raise AirflowFailException(str(failed)) from failed
-            raise
-
+from coldstart_operator import RETRIES, Coldstart
 
 with DAG(
     dag_id="coldstart",
@@ -65,9 +38,5 @@ with DAG(
         append_env=True,
         skip_on_exit_code=99,
         do_xcom_push=True,
-        retries=4,
-        retry_delay=timedelta(minutes=1),
-        retry_exponential_backoff=True,
-        max_retry_delay=timedelta(minutes=30),
-        execution_timeout=timedelta(hours=6),
+        **RETRIES,
     )

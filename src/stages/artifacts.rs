@@ -149,6 +149,9 @@ pub struct Scored {
     pub units: usize,
     /// Ids whose hash is at most this are the student's sample.
     pub sample_limit: u64,
+    /// Whether all was scored twice, since the first accounts did not show which teachers repeat another.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// What the target's own scores settle of a blend.

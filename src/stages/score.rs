@@ -53,7 +53,9 @@ impl Mapped for Step {
     type State = Scoring;
 
     fn map(run: &Run, pieces: Range<usize>) -> Result<Scoring> {
-        score(run, &PROFILE.load(run.directory)?, pieces)
+        // a unit that is done once more after the reduction is scored as that left it
+        let profile = COUNTED_PROFILE.load(run.directory).or_else(|_| PROFILE.load(run.directory))?;
+        score(run, &profile, pieces)
     }
 
     fn reduce(run: &Run, state: Scoring) -> Result<()> {
@@ -79,14 +81,15 @@ impl Mapped for Step {
             return Err(Error::data("fewer than two different teachers are left: all give the same scores")
                 .hint("name teachers of different scenarios"));
         }
-        if active != profile.teachers {
+        let again = active != profile.teachers;
+        if again {
             let seen = profile::sketch(run, &profile.accounts(run), run.pieces())?;
             profile = profile::measure(run, &seen, profile.dropped, active.clone())?;
             score(run, &profile, run.pieces())?;
         }
         COUNTED_PROFILE.save(run.directory, &profile)?;
         let (units, sample_limit) = (run.pieces().len(), sample_limit(run, rows));
-        SCORED.save(run.directory, &Scored { rows, units, sample_limit, active, copies })
+        SCORED.save(run.directory, &Scored { rows, units, sample_limit, active, copies, again })
     }
 }
 

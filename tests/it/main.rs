@@ -16,6 +16,7 @@ mod relevance_properties;
 mod sketches;
 mod student;
 mod trees;
+mod units;
 mod workdir;
 mod worlds;
 

@@ -35,7 +35,7 @@ use crate::run::identity::Identity;
 use crate::run::stage::Stage;
 use crate::sources::inputs::Inputs;
 use crate::stages;
-use crate::stages::artifacts::part_name;
+use crate::stages::artifacts::{SCORED, part_name};
 
 /// Plans a run in at most `units` units and writes the plan to `out`.
 pub fn plan(
@@ -180,12 +180,12 @@ pub fn work(plan: &Path, stage: Stage, unit: usize, log: &Log, store: &dyn Store
     for earlier in stage.before().filter(|s| s.is_mapped()) {
         site.check_unit(earlier, unit)?;
     }
+    create_dir(store, &folder.join(receipt::STATES))?;
     log.enter(stage.name(), (0, 1));
     let (state, outputs) = site.with_run(|run| {
         let state = job::on_fewer_threads(log, stage, || stages::map(stage, run, cut.range()))?;
         Ok((state, outputs(run, stage, cut.range())?))
     })?;
-    create_dir(store, &folder.join(receipt::STATES))?;
     write_atomic(store, &folder.join(state_name(unit)), &state)?;
     let digests = |path: &String| digest::file(store, &folder, path);
     let receipt = Receipt {
@@ -222,7 +222,7 @@ pub fn reduce(plan: &Path, stage: Stage, log: &Log, store: &dyn Store) -> Result
     site.check_before(stage)?;
     let units = if stage.is_mapped() { site.plan.units.len() } else { 0 };
     let folder = site.directory.stage(stage.name());
-    let receipts = (0..units).map(|unit| site.receipt(stage, unit)).collect::<Result<Vec<_>>>()?;
+    let mut receipts = (0..units).map(|unit| site.receipt(stage, unit)).collect::<Result<Vec<_>>>()?;
     if !stage.is_mapped() {
         // it reads what all units of the stages before it left
         stage.before().filter(|s| s.is_mapped()).try_for_each(|earlier| site.check_units(earlier))?;
@@ -244,6 +244,9 @@ pub fn reduce(plan: &Path, stage: Stage, log: &Log, store: &dyn Store) -> Result
         job::on_fewer_threads(log, stage, || stages::reduce(stage, run, receipts.iter().map(state)))
     })
     .map_err(|e| e.with("stage", stage.name()))?;
+    if stage == Stage::Score && SCORED.load(&site.directory)?.again {
+        receipts = receipts.iter().map(|r| r.renewed(store, &folder)).collect::<Result<_>>()?;
+    }
     let of_units: HashSet<&str> =
         receipts.iter().flat_map(|r| r.outputs.iter().map(|o| o.path.as_str())).collect();
     site.directory.write_record(stage.name(), |path| !is_bookkeeping(path) && !of_units.contains(path))?;

@@ -66,6 +66,22 @@ impl Receipt {
         [&self.state].into_iter().chain(&self.outputs).find(wrong).map(|f| stage.join(&f.path))
     }
 
+    /// The receipt anew, after the reduction has written the unit's files again.
+    pub fn renewed(&self, store: &dyn Store, stage: &Path) -> Result<Receipt> {
+        let outputs =
+            self.outputs.iter().map(|o| digest::file(store, stage, &o.path)).collect::<Result<_>>()?;
+        let receipt = Receipt {
+            format: self.format,
+            plan: self.plan.clone(),
+            stage: self.stage.clone(),
+            unit: self.unit,
+            state: self.state.clone(),
+            outputs,
+        };
+        write_json(store, &place(stage, self.unit), &receipt)?;
+        Ok(receipt)
+    }
+
     /// Puts the receipt unless one is there. It is durable, and so is what it names.
     pub fn put(&self, store: &dyn Store, stage: &Path) -> Result<()> {
         for file in [&self.state].into_iter().chain(&self.outputs) {

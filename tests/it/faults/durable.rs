@@ -18,9 +18,11 @@ fn worked(ran: &Ran) -> Vec<&'static str> {
 #[test]
 fn a1_a2_a3_a_kill_before_in_or_after_a_part_costs_its_stage() {
     faults(|f| {
-        for point in ["before create", "after create", "before write", "half write", "before sync"] {
+        for point in
+            ["before create", "after create", "before write", "half write", "before rename", "before sync"]
+        {
             let folder = if point.ends_with("sync") { "publish" } else { "classify" };
-            let (_, again) = f.struck(&format!("kill {point} */{folder}/*.parquet"), None, &[]);
+            let (_, again) = f.struck(&format!("kill {point} */{folder}/*.parquet*"), None, &[]);
             let wanted: &[&str] = if folder == "publish" { &[] } else { &["classify"] };
             assert_eq!(worked(&again), wanted, "{point}: {again}");
         }
@@ -71,7 +73,7 @@ fn a12_a_full_disk_is_75_and_takes_no_room() {
     faults(|f| {
         for (step, file) in [
             ("before create_dir */score/scores", "score/scores"),
-            ("half write */classify/*.parquet", ".parquet"),
+            ("half write */classify/*.parquet*", ".parquet"),
             ("before sync */publish/*.parquet", ".parquet"),
             ("before write */.fit.done.*", "fit.done"),
             ("before link */publish/*", "publish"),
