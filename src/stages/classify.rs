@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::features::block::Block;
+use crate::features::coded::{CodedFeature, coded_columns};
 use crate::features::column::NonFinite;
 use crate::lake::part::{self, Part, Use};
 use crate::lake::scan::locate::escape;
@@ -24,10 +25,8 @@ use crate::lake::store::Store;
 use crate::relevance::fusion::decision::{Evidence, Reason, Rule};
 use crate::run::context::Run;
 use crate::stages::artifacts::{
-    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, StudentFeature, Summary,
-    part_name,
+    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, Summary, part_name,
 };
-use crate::stages::score::student_columns;
 use crate::stages::scores::KNOWN;
 use crate::student::Student;
 use crate::teacher::{bundle, read_student};
@@ -96,7 +95,7 @@ fn by_student(
     accounts: &Accounts,
     unit: &Unit,
     student: &dyn Student,
-    spec: &[StudentFeature],
+    spec: &[CodedFeature],
     parts: &mut Parts,
     bar: &indicatif::ProgressBar,
 ) -> Result<()> {
@@ -105,7 +104,7 @@ fn by_student(
     let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
     accounts.read(unit, &columns, |batch, _| {
         let block = Block::decode(&batch, &run.inputs.features, &mut odd)?;
-        let columns = student_columns(spec, &run.inputs.features, &block)?;
+        let columns = coded_columns(spec, &run.inputs.features, &block)?;
         let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
         let mut p = vec![0.0; block.rows * parts.writer.classes.len()];
         student.predict(&columns, &mut p);

@@ -1,7 +1,7 @@
 //! Step 2 of 6: every teacher on every account, in one pass over the features.
 //!
 //! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's
-//! probabilities (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the
+//! probabilities (`t<k>_<c>`, those of the pooled one `pooled_<c>`), its support (`s<k>`) and the share of features that are `known`; and the
 //! features of the accounts that will train the student, as it will see them.
 
 use std::path::Path;
@@ -13,21 +13,24 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::features::block::{Block, Feature};
-use crate::features::column::{Column, Kind, NULL, NonFinite};
+use crate::features::block::Block;
+use crate::features::coded::{CodedFeature, coded_columns};
+use crate::features::column::{Column, NULL, NonFinite};
 use crate::lake::part::{self, Part, Use};
 use crate::lake::scan::{Accounts, Unit, ids};
 use crate::lake::store::files::remove;
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::support::Support;
+use crate::relevance::training::pooled::Fitted;
 use crate::relevance::transfer::duplicates::Differences;
 use crate::run::context::Run;
+use crate::sources::pooled::Asked;
 use crate::sources::support::{profiled, support_of};
 use crate::stages::artifacts::{
-    COUNTED_PROFILE, PROFILE, Profile, SCORED, Scored, StudentFeature, part_name,
+    COUNTED_POOLED, COUNTED_PROFILE, POOLED, PROFILE, Profile, SCORED, Scored, part_name,
 };
 use crate::stages::profile;
-use crate::stages::scores::{KNOWN, score_names};
+use crate::stages::scores::{KNOWN, pooled_names, score_names};
 use crate::teacher::Workspace;
 
 /// The share of features that are not null, for each row.
@@ -50,7 +53,8 @@ fn known(block: &Block) -> Vec<f64> {
 pub fn run(run: &Run) -> Result<()> {
     let mut profile = PROFILE.load(run.directory)?;
     let asked = run.inputs.asked();
-    let (rows, differences) = score_all(run, &profile, &asked)?;
+    let mut pooled = POOLED.load(run.directory)?;
+    let (rows, differences) = score_all(run, &profile, pooled.as_ref(), &asked)?;
     let mut copies = vec![None; run.inputs.teachers.len()];
     differences.copies().iter().zip(&asked).for_each(|(copy, &k)| copies[k] = copy.map(|j| asked[j]));
     let active: Vec<usize> = asked.iter().copied().filter(|k| copies[*k].is_none()).collect();
@@ -71,9 +75,11 @@ pub fn run(run: &Run) -> Result<()> {
                 .hint("name teachers of different scenarios"));
         }
         profile = profile::measure(run, profile.dropped, &scored.active)?;
-        score_all(run, &profile, &scored.active)?;
+        pooled = profile::fit_pooled(run, &scored.active, &profile)?;
+        score_all(run, &profile, pooled.as_ref(), &scored.active)?;
     }
     COUNTED_PROFILE.save(run.directory, &profile)?;
+    COUNTED_POOLED.save(run.directory, &pooled)?;
     SCORED.save(run.directory, &scored)
 }
 
@@ -89,21 +95,31 @@ struct Scorer<'a> {
     run: &'a Run<'a>,
     accounts: Accounts,
     active: &'a [usize],
+    pooled: Option<Asked>,
     support: Support,
     /// For each profiled feature its place among the features, and its bins.
     profiled: Vec<(usize, &'a Bins)>,
-    student: &'a [StudentFeature],
+    student: &'a [CodedFeature],
     sample_limit: u64,
     schema: SchemaRef,
     sample_schema: SchemaRef,
     columns: Vec<String>,
 }
 
-fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Differences)> {
+fn score_all(
+    run: &Run,
+    profile: &Profile,
+    pooled: Option<&Fitted>,
+    active: &[usize],
+) -> Result<(u64, Differences)> {
     let accounts = profile.accounts(run);
     let id = accounts.field(&run.pipeline.target.id)?;
     let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
-    let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
+    let pooled = pooled.map(|fitted| Asked::new(&fitted.pooled)).transpose()?;
+    let pooled_scores = pooled_names(run.pipeline.classes.len());
+    let pooled_scores = pooled_scores.iter().filter(|_| pooled.is_some());
+    let fields = scores.iter().chain(&supports).chain(pooled_scores).map(part::float_field);
+    let fields = fields.chain([part::float_field(KNOWN)]);
     let schema =
         part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
     let sample_schema =
@@ -112,6 +128,7 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     let scorer = Scorer {
         run,
         active,
+        pooled,
         support: Support::new(&profile.profiles),
         profiled: profiled(&profile.profiles, &run.inputs.features)?,
         student: &profile.student,
@@ -204,6 +221,12 @@ impl Scorer<'_> {
         let s = support_of(&self.support, &self.profiled, block);
         let k = self.active.len();
         columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
+        if let Some(pooled) = &self.pooled {
+            let p = pooled.score(&self.run.inputs.features, block)?;
+            columns.extend(
+                (0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())),
+            );
+        }
         columns.push(part::float_array(known(block)));
         part::batch(&self.schema, columns)
     }
@@ -212,33 +235,8 @@ impl Scorer<'_> {
     fn sample(&self, id: &ArrayRef, block: &Block) -> Result<arrow::array::RecordBatch> {
         let hashes = ids::hashes(id)?;
         let kept: Vec<usize> = (0..block.rows).filter(|i| hashes[*i] <= self.sample_limit).collect();
-        let columns = student_columns(self.student, &self.run.inputs.features, &block.take(&kept))?;
+        let columns = coded_columns(self.student, &self.run.inputs.features, &block.take(&kept))?;
         let arrays = columns.into_iter().map(|c| Arc::new(Float32Array::from(c)) as ArrayRef).collect();
         part::batch(&self.sample_schema, arrays)
     }
-}
-
-/// The student's float32 columns of a block: numbers, and levels as their position; null and unknown are NaN.
-pub fn student_columns(
-    student: &[StudentFeature],
-    features: &[Feature],
-    block: &Block,
-) -> Result<Vec<Vec<f32>>> {
-    let mut out = Vec::with_capacity(student.len());
-    for feature in student {
-        let place = features.iter().position(|f| f.name == feature.name);
-        let place =
-            place.ok_or_else(|| Error::bug("a feature of the student is unknown").column(&feature.name))?;
-        out.push(match (&block.columns[place], feature.kind) {
-            (Column::Number(values), Kind::Number) => values.iter().map(|v| *v as f32).collect(),
-            (Column::Category { codes, levels }, Kind::Category) => {
-                let code =
-                    |l: &String| feature.levels.iter().position(|v| v == l).map_or(f32::NAN, |i| i as f32);
-                let table: Vec<f32> = levels.iter().map(code).collect();
-                codes.iter().map(|c| if *c == NULL { f32::NAN } else { table[*c as usize] }).collect()
-            }
-            _ => return Err(Error::bug("a feature of the student changed its kind").column(&feature.name)),
-        });
-    }
-    Ok(out)
 }
