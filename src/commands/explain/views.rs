@@ -64,8 +64,8 @@ pub struct TeacherView {
     pub raw: Opinion,
     /// As it entered the gate: calibrated, and moved to the common level where teachers are aligned.
     pub calibrated: Opinion,
-    /// s_k(x): how much the account looks like the teacher's history, beside all scenarios; none of the pooled
-    /// teacher, like all that follows from a history of its own.
+    /// s_k(x): how much the account looks like the teacher's history, beside all scenarios. The pooled teacher
+    /// has none, like all that follows from a history of its own.
     pub support: Option<f64>,
     /// Features that make the account like the teacher's history, and unlike it, with what each adds to the
     /// support.
