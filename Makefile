@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance teachers faults faults-long fuzz cluster clean
+.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance bench-pooled teachers faults faults-long fuzz cluster clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -90,6 +90,9 @@ bench-student: target/bench/venv/.done $(ACCOUNTS) ## time and fidelity of the s
 
 bench-relevance: target/bench/venv/.done build ## time and memory of training the relevance calculator on ten histories of 100,000 rows
 	target/bench/venv/bin/python fixtures/bench/train_relevance.py target/bench/relevance --bin $(COLDSTART)
+
+bench-pooled: target/bench/venv/.done build ## the fit of the pooled teacher beside LightGBM's on the same rows (POOLED=folder with data sets)
+	target/bench/venv/bin/python fixtures/bench/pooled.py $(POOLED) --bin $(COLDSTART)
 
 teachers: setup target/bench/venv/.done build ## makes the committed teachers and their reference predictions anew
 	cargo run --release --locked --quiet --example lake -- target/lakes/risk

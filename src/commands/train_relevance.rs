@@ -13,6 +13,7 @@ use crate::process::memory;
 use crate::relevance::findings::{DropOne, Findings, Published, Seen};
 use crate::relevance::training::calculator::Calculator;
 use crate::sources::inputs::{Panel, load_teachers};
+use crate::sources::pooled;
 use crate::sources::training::{profile_histories, repeats, train};
 use crate::teacher::encode::Plan;
 use crate::teacher::named_features;
@@ -29,7 +30,8 @@ pub fn command(pipeline: &Pipeline, out: &Path, log: &Log) -> Result<Value> {
     let everyone: Vec<usize> = (0..teachers.len()).collect();
     let profiles = profile_histories(panel, &everyone)?;
     memory::give_back();
-    let (mut calculator, differences) = train(panel, &everyone, profiles)?;
+    let pooled = pooled::fit(panel, &everyone, &profiles)?;
+    let (mut calculator, differences) = train(panel, &everyone, profiles, pooled)?;
     let copies = differences.copies();
     let active: Vec<usize> = everyone.iter().copied().filter(|k| copies[*k].is_none()).collect();
     if active.len() < 2 {
@@ -37,7 +39,9 @@ pub fn command(pipeline: &Pipeline, out: &Path, log: &Log) -> Result<Value> {
             .hint("name teachers of different scenarios"));
     }
     if active.len() < everyone.len() {
-        (calculator, _) = train(panel, &active, profile_histories(panel, &active)?)?;
+        let profiles = profile_histories(panel, &active)?;
+        let pooled = pooled::fit(panel, &active, &profiles)?;
+        (calculator, _) = train(panel, &active, profiles, pooled)?;
         calculator.repeats = repeats(&teachers, &copies)?;
         for repeat in &calculator.repeats {
             log.warn(
@@ -75,7 +79,7 @@ fn told(calculator: &Calculator, out: &Path) -> Value {
         false,
         seen,
         none,
-        &calculator.rehearsals,
+        &calculator.rehearsed(),
     );
     json!({
         "status": "trained",
@@ -86,6 +90,7 @@ fn told(calculator: &Calculator, out: &Path) -> Value {
         "trained": calculator.trained,
         "theta": calculator.theta,
         "theta_aligned": calculator.theta_aligned,
+        "pooled_share": calculator.pooled.as_ref().map(|p| p.share),
         "rehearsals": findings.rehearsals,
         "log_loss_against_uniform": {"js": findings.js, "gate": findings.gate, "default": findings.default, "aligned": findings.aligned},
     })

@@ -96,6 +96,16 @@ pub struct RelevanceSettings {
     pub min_class_rows: u64,
     /// A file that `coldstart relevance train` wrote.
     pub calculator: Option<String>,
+    pub pooled: PooledTeacher,
+}
+
+/// Whether the job trains a teacher of its own on the rows of all histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PooledTeacher {
+    /// Where at least two histories give rows.
+    Auto,
+    Off,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -210,6 +220,11 @@ impl Pipeline {
 
     pub fn output_path(&self) -> PathBuf {
         self.resolve(&self.output.path)
+    }
+
+    /// Whether a pooled teacher is asked for; the reference method has none.
+    pub fn wants_pooled(&self) -> bool {
+        self.relevance.pooled == PooledTeacher::Auto && self.fuse.method == Method::Aligned
     }
 
     /// How classes are decided, and when they are not.

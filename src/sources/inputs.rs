@@ -129,7 +129,7 @@ fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<
     let path = pipeline.resolve(file);
     let calculator = calculator_file::read(&path)?;
     calculator.check(&calculator_file::members(teachers)?, &pipeline.classes).map_err(|e| e.file(&path))?;
-    Ok(Some(calculator))
+    Ok(Some(if pipeline.wants_pooled() { calculator } else { calculator.without_pooled() }))
 }
 
 /// The target's files; without a file or a row the target is empty.

@@ -6,6 +6,7 @@ pub mod history;
 pub mod inputs;
 pub mod labels;
 pub mod owner_profile;
+pub mod pooled;
 pub mod repeats;
 pub mod sketch;
 pub mod support;

@@ -13,6 +13,7 @@ use crate::process::cancel;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::relevance::profile::support::Support;
 use crate::relevance::training::calculator::{Calculator, Repeat};
+use crate::relevance::training::pooled::Fitted;
 use crate::relevance::transfer::duplicates::Differences;
 use crate::relevance::transfer::sources::{self, World, pseudo_rows};
 use crate::sources::calculator_file::{self, model_digest};
@@ -79,9 +80,14 @@ pub fn summaries(
     Ok(all.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip())
 }
 
-/// Scores every history with every teacher in `active` and trains the calculator on them; also how different
-/// their scores are.
-pub fn train(panel: Panel, active: &[usize], profiles: Profiles) -> Result<(Calculator, Differences)> {
+/// Scores every history with every teacher in `active` and trains the calculator on them, with the pooled
+/// teacher of the same histories where there is one; also how different their scores are.
+pub fn train(
+    panel: Panel,
+    active: &[usize],
+    profiles: Profiles,
+    pooled: Option<Fitted>,
+) -> Result<(Calculator, Differences)> {
     let support = Support::new(&profiles);
     let mut differences = Differences::new(active.len());
     let shared = active.iter().any(|k| panel.teachers[*k].bundle.profile_path().is_some());
@@ -122,7 +128,8 @@ pub fn train(panel: Panel, active: &[usize], profiles: Profiles) -> Result<(Calc
         .map(|&k| calculator_file::member(&panel.teachers[k]))
         .collect::<Result<Vec<_>>>()?;
     let world = World::new(worlds, panel.pipeline.classes.len())?;
-    Ok((Calculator::train(&world, profiles, members, panel.pipeline.classes.clone())?, differences))
+    let classes = panel.pipeline.classes.clone();
+    Ok((Calculator::train(&world, profiles, members, classes, pooled)?, differences))
 }
 
 fn history_of(

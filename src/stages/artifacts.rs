@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::features::column::{self, Kind};
+use crate::features::coded::CodedFeature;
+use crate::features::column;
 use crate::lake::scan::Accounts;
 use crate::lake::store::Store;
 use crate::lake::store::files::{read_json, write_json};
@@ -20,6 +21,7 @@ use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::profile::distance::Distances;
 use crate::relevance::profile::profiles::Profiles;
 use crate::relevance::training::calculator::Calculator;
+use crate::relevance::training::pooled::Fitted;
 use crate::run::context::Run;
 use crate::run::directory::Directory;
 use crate::run::stage::Stage;
@@ -29,6 +31,9 @@ use crate::student::Fidelity;
 pub const PROFILE: Document<Profile> = Document::new(Stage::Profile, "profile.json");
 /// The same of the teachers that count, once their scores have shown which of them repeat another.
 pub const COUNTED_PROFILE: Document<Profile> = Document::new(Stage::Score, "profile.json");
+/// The pooled teacher, where there is one, of all teachers that are asked and of those that count.
+pub const POOLED: Document<Option<Fitted>> = Document::new(Stage::Profile, "pooled.json");
+pub const COUNTED_POOLED: Document<Option<Fitted>> = Document::new(Stage::Score, "pooled.json");
 pub const SCORED: Document<Scored> = Document::new(Stage::Score, "score.json");
 pub const CALCULATOR: Document<Calculator> = Document::new(Stage::Relevance, "calculator.json");
 pub const FUSION: Document<Fusion> = Document::new(Stage::Relevance, "fusion.json");
@@ -116,19 +121,11 @@ pub struct Profile {
     /// Normalised Wasserstein distance to the target, for each profiled feature and source.
     pub wasserstein: Vec<Vec<Option<f64>>>,
     /// What the student is fed.
-    pub student: Vec<StudentFeature>,
+    pub student: Vec<CodedFeature>,
     /// Share of nulls in the target, for each profiled feature.
     pub null_share: Vec<f64>,
     /// Values of the target that were read as null since they are not finite, for each feature that has any.
     pub non_finite: BTreeMap<String, column::NonFinite>,
-}
-
-/// A feature as the student takes it; `levels` are a category's, most frequent first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StudentFeature {
-    pub name: String,
-    pub kind: Kind,
-    pub levels: Vec<String>,
 }
 
 impl Profile {
@@ -176,6 +173,9 @@ pub struct Fusion {
     pub domain_areas: Vec<Option<f64>>,
     /// `none`, `class_shares` or `labels`: what moved the base rate.
     pub base_rate: String,
+    /// The share of the pooled teacher, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooled_share: Option<f64>,
 }
 
 impl Settled {
@@ -191,15 +191,18 @@ impl Settled {
 impl Fusion {
     /// What made the published soft labels.
     pub fn fuser(&self, calculator: &Calculator, distances: &Distances) -> Result<Fuser> {
-        Ok(self.whole.fuser(calculator.blend(distances)?))
+        Ok(self.whole.fuser(calculator.blend(distances)?).with_pooled(self.pooled_share))
     }
 
-    /// What would have made them without each of the teachers in turn.
+    /// What would have made them without each of the teachers in turn, the pooled one last.
     pub fn fusers_without(&self, calculator: &Calculator, distances: &Distances) -> Result<Vec<Fuser>> {
         self.without
             .iter()
             .enumerate()
-            .map(|(k, settled)| Ok(settled.fuser(calculator.blend_without(k, distances)?)))
+            .map(|(k, settled)| {
+                let share = self.pooled_share.filter(|_| k < calculator.teachers.len());
+                Ok(settled.fuser(calculator.blend_without(k, distances)?).with_pooled(share))
+            })
             .collect()
     }
 }

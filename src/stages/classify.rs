@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::features::block::Block;
+use crate::features::coded::{CodedFeature, coded_columns};
 use crate::features::column::NonFinite;
 use crate::lake::part::{self, Part, Use};
 use crate::lake::scan::Accounts;
@@ -27,10 +28,8 @@ use crate::run::context::Run;
 use crate::run::fold::{Fold, State};
 use crate::stages::Mapped;
 use crate::stages::artifacts::{
-    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, StudentFeature, Summary,
-    part_name,
+    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, Summary, part_name,
 };
-use crate::stages::score::student_columns;
 use crate::stages::scores::KNOWN;
 use crate::student::Student;
 use crate::teacher::{bundle, read_student};
@@ -101,7 +100,7 @@ fn by_student(
     run: &Run,
     accounts: &Accounts,
     student: &dyn Student,
-    spec: &[StudentFeature],
+    spec: &[CodedFeature],
     parts: &mut Parts,
 ) -> Result<()> {
     let columns: Vec<String> =
@@ -109,7 +108,7 @@ fn by_student(
     let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
     accounts.read(&accounts.units()[parts.piece], &columns, |batch, _| {
         let block = Block::decode(&batch, &run.inputs.features, &mut odd)?;
-        let columns = student_columns(spec, &run.inputs.features, &block)?;
+        let columns = coded_columns(spec, &run.inputs.features, &block)?;
         let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
         let mut p = vec![0.0; block.rows * parts.writer.classes.len()];
         student.predict(&columns, &mut p);

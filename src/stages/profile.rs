@@ -13,16 +13,18 @@ use serde_json::json;
 use crate::config::{Dedupe, NonFinite};
 use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
+use crate::features::coded::CodedFeature;
 use crate::features::column;
 use crate::lake::scan::{Accounts, ids};
 use crate::relevance::profile::distance::summary_wasserstein;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
+use crate::relevance::training::pooled::Fitted;
 use crate::run::context::Run;
 use crate::run::fold::{Fold, State};
 use crate::sources::sketch::Sketch;
-use crate::sources::{repeats, training};
+use crate::sources::{pooled, repeats, training};
 use crate::stages::Mapped;
-use crate::stages::artifacts::{PROFILE, Profile, StudentFeature};
+use crate::stages::artifacts::{POOLED, PROFILE, Profile};
 
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
@@ -44,6 +46,7 @@ impl Mapped for Step {
         }
         check_finite(run, &seen)?;
         let profile = measure(run, &seen, dropped, repeats::different(run.inputs)?)?;
+        POOLED.save(run.directory, &fit_pooled(run, &profile.teachers, &profile)?)?;
         PROFILE.save(run.directory, &profile)
     }
 }
@@ -133,14 +136,23 @@ pub fn measure(run: &Run, target: &Seen, dropped: Vec<u64>, teachers: Vec<usize>
     Ok(profile)
 }
 
-fn student_feature(feature: &Feature, summary: &Summary) -> StudentFeature {
+/// The pooled teacher: that of a saved calculator where it knows just these teachers, or one that is fitted to
+/// their histories.
+pub fn fit_pooled(run: &Run, active: &[usize], profile: &Profile) -> Result<Option<Fitted>> {
+    match run.inputs.calculator_for(active) {
+        Some(saved) => Ok(saved.pooled.clone().map(|pooled| Fitted { pooled, rehearsed: Vec::new() })),
+        None => pooled::fit(run.inputs.panel(run.pipeline, run.log), active, &profile.profiles),
+    }
+}
+
+fn student_feature(feature: &Feature, summary: &Summary) -> CodedFeature {
     let levels = match summary {
         Summary::Number(_) => Vec::new(),
         Summary::Category(s) => {
             s.coarse(STUDENT_LEVELS, 1).levels.into_iter().map(|(level, _)| level).collect()
         }
     };
-    StudentFeature { name: feature.name.clone(), kind: feature.kind, levels }
+    CodedFeature { name: feature.name.clone(), kind: feature.kind, levels }
 }
 
 /// The sketches of some rows, of one feature after the other.

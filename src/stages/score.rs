@@ -1,7 +1,7 @@
 //! Step 2 of 6: every teacher on every account, in one pass over the features.
 //!
 //! In: the accounts and the profile. Out: for each unit of rows a part with the account ids, each teacher's
-//! probabilities (`t<k>_<c>`), its support (`s<k>`) and the share of features that are `known`; and the
+//! probabilities (`t<k>_<c>`, those of the pooled one `pooled_<c>`), its support (`s<k>`) and the share of features that are `known`; and the
 //! features of the accounts that will train the student, as it will see them.
 
 use std::ops::Range;
@@ -13,20 +13,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::features::block::{Block, Feature};
-use crate::features::column::{Column, Kind, NULL, NonFinite};
+use crate::features::block::Block;
+use crate::features::coded::{CodedFeature, coded_columns};
+use crate::features::column::{Column, NULL, NonFinite};
 use crate::lake::part::{self, Part, Use};
 use crate::lake::scan::{Accounts, ids};
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::support::Support;
+use crate::relevance::training::pooled::Fitted;
 use crate::relevance::transfer::duplicates::Differences;
 use crate::run::context::Run;
 use crate::run::fold::{Fold, State};
+use crate::sources::pooled::Asked;
 use crate::sources::support::{profiled, support_of};
 use crate::stages::artifacts::{
-    COUNTED_PROFILE, PROFILE, Profile, SAMPLE, SCORED, SCORES, Scored, StudentFeature,
+    COUNTED_POOLED, COUNTED_PROFILE, POOLED, PROFILE, Profile, SAMPLE, SCORED, SCORES, Scored,
 };
-use crate::stages::scores::{KNOWN, score_names};
+use crate::stages::scores::{KNOWN, pooled_names, score_names};
 use crate::stages::{Mapped, profile};
 use crate::teacher::Workspace;
 
@@ -55,11 +58,13 @@ impl Mapped for Step {
     fn map(run: &Run, pieces: Range<usize>) -> Result<Scoring> {
         // a unit that is done once more after the reduction is scored as that left it
         let profile = COUNTED_PROFILE.load(run.directory).or_else(|_| PROFILE.load(run.directory))?;
-        score(run, &profile, pieces)
+        let pooled = COUNTED_POOLED.load(run.directory).or_else(|_| POOLED.load(run.directory))?;
+        score(run, &profile, pooled.as_ref(), pieces)
     }
 
     fn reduce(run: &Run, state: Scoring) -> Result<()> {
         let mut profile = PROFILE.load(run.directory)?;
+        let mut pooled = POOLED.load(run.directory)?;
         let (asked, rows) = (run.inputs.asked(), state.rows);
         let mut copies = vec![None; run.inputs.teachers.len()];
         state
@@ -85,9 +90,11 @@ impl Mapped for Step {
         if again {
             let seen = profile::sketch(run, &profile.accounts(run), run.pieces())?;
             profile = profile::measure(run, &seen, profile.dropped, active.clone())?;
-            score(run, &profile, run.pieces())?;
+            pooled = profile::fit_pooled(run, &active, &profile)?;
+            score(run, &profile, pooled.as_ref(), run.pieces())?;
         }
         COUNTED_PROFILE.save(run.directory, &profile)?;
+        COUNTED_POOLED.save(run.directory, &pooled)?;
         let (units, sample_limit) = (run.pieces().len(), sample_limit(run, rows));
         SCORED.save(run.directory, &Scored { rows, units, sample_limit, active, copies, again })
     }
@@ -122,21 +129,26 @@ struct Scorer<'a> {
     asked: Vec<usize>,
     /// Of those that are asked, as places among them, the ones that count.
     kept: Vec<usize>,
+    pooled: Option<Asked>,
     support: Support,
     /// For each profiled feature its place among the features, and its bins.
     profiled: Vec<(usize, &'a Bins)>,
-    student: &'a [StudentFeature],
+    student: &'a [CodedFeature],
     sample_limit: u64,
     schema: SchemaRef,
     sample_schema: SchemaRef,
     columns: Vec<String>,
 }
 
-fn score(run: &Run, profile: &Profile, pieces: Range<usize>) -> Result<Scoring> {
+fn score(run: &Run, profile: &Profile, pooled: Option<&Fitted>, pieces: Range<usize>) -> Result<Scoring> {
     let accounts = profile.accounts(run);
     let id = accounts.field(&run.pipeline.target.id)?;
     let (scores, supports) = score_names(profile.teachers.len(), run.pipeline.classes.len());
-    let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
+    let pooled = pooled.map(|fitted| Asked::new(&fitted.pooled)).transpose()?;
+    let pooled_scores = pooled_names(run.pipeline.classes.len());
+    let pooled_scores = pooled_scores.iter().filter(|_| pooled.is_some());
+    let fields = scores.iter().chain(&supports).chain(pooled_scores).map(part::float_field);
+    let fields = fields.chain([part::float_field(KNOWN)]);
     let schema =
         part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
     let sample_schema =
@@ -147,6 +159,7 @@ fn score(run: &Run, profile: &Profile, pieces: Range<usize>) -> Result<Scoring> 
         run,
         kept: (0..asked.len()).filter(|j| profile.teachers.contains(&asked[*j])).collect(),
         asked,
+        pooled,
         support: Support::new(&profile.profiles),
         profiled: profiled(&profile.profiles, &run.inputs.features)?,
         student: &profile.student,
@@ -200,6 +213,12 @@ impl Scorer<'_> {
         let s = support_of(&self.support, &self.profiled, block);
         let k = self.kept.len();
         columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
+        if let Some(pooled) = &self.pooled {
+            let p = pooled.score(&self.run.inputs.features, block)?;
+            columns.extend(
+                (0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())),
+            );
+        }
         columns.push(part::float_array(known(block)));
         part::batch(&self.schema, columns)
     }
@@ -208,33 +227,8 @@ impl Scorer<'_> {
     fn sample(&self, id: &ArrayRef, block: &Block) -> Result<arrow::array::RecordBatch> {
         let hashes = ids::hashes(id)?;
         let kept: Vec<usize> = (0..block.rows).filter(|i| hashes[*i] <= self.sample_limit).collect();
-        let columns = student_columns(self.student, &self.run.inputs.features, &block.take(&kept))?;
+        let columns = coded_columns(self.student, &self.run.inputs.features, &block.take(&kept))?;
         let arrays = columns.into_iter().map(|c| Arc::new(Float32Array::from(c)) as ArrayRef).collect();
         part::batch(&self.sample_schema, arrays)
     }
-}
-
-/// The student's float32 columns of a block: numbers, and levels as their position; null and unknown are NaN.
-pub fn student_columns(
-    student: &[StudentFeature],
-    features: &[Feature],
-    block: &Block,
-) -> Result<Vec<Vec<f32>>> {
-    let mut out = Vec::with_capacity(student.len());
-    for feature in student {
-        let place = features.iter().position(|f| f.name == feature.name);
-        let place =
-            place.ok_or_else(|| Error::bug("a feature of the student is unknown").column(&feature.name))?;
-        out.push(match (&block.columns[place], feature.kind) {
-            (Column::Number(values), Kind::Number) => values.iter().map(|v| *v as f32).collect(),
-            (Column::Category { codes, levels }, Kind::Category) => {
-                let code =
-                    |l: &String| feature.levels.iter().position(|v| v == l).map_or(f32::NAN, |i| i as f32);
-                let table: Vec<f32> = levels.iter().map(code).collect();
-                codes.iter().map(|c| if *c == NULL { f32::NAN } else { table[*c as usize] }).collect()
-            }
-            _ => return Err(Error::bug("a feature of the student changed its kind").column(&feature.name)),
-        });
-    }
-    Ok(out)
 }

@@ -20,6 +20,11 @@ pub fn score_names(teachers: usize, classes: usize) -> (Vec<String>, Vec<String>
     (scores, (0..teachers).map(|k| format!("s{k}")).collect())
 }
 
+/// Columns of the scores of the pooled teacher.
+pub fn pooled_names(classes: usize) -> Vec<String> {
+    (0..classes).map(|c| format!("pooled_{c}")).collect()
+}
+
 /// The scores of one batch of accounts.
 pub struct Scores<'a> {
     pub id: &'a ArrayRef,
@@ -29,7 +34,8 @@ pub struct Scores<'a> {
 
 impl<'a> Scores<'a> {
     pub fn of(batch: &'a RecordBatch, teachers: usize, classes: usize) -> Result<Scores<'a>> {
-        let (scores, supports) = score_names(teachers, classes);
+        let (mut scores, supports) = score_names(teachers, classes);
+        scores.extend(pooled_names(classes).into_iter().filter(|n| batch.column_by_name(n).is_some()));
         Ok(Scores {
             id: batch.column(0),
             columns: scores.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
@@ -37,7 +43,8 @@ impl<'a> Scores<'a> {
         })
     }
 
-    /// Raw scores `[K, C]` and support `[K]` of row `i`.
+    /// Raw scores `[K, C]`, behind them those of the pooled teacher where there is one, and support `[K]` of
+    /// row `i`.
     pub fn row(&self, i: usize, raw: &mut Vec<f64>, s: &mut Vec<f64>) {
         raw.clear();
         raw.extend(self.columns.iter().map(|c| c[i]));
@@ -46,12 +53,15 @@ impl<'a> Scores<'a> {
     }
 }
 
-/// Raw scores `[K, C]` and support `[K]` of an account.
+/// Raw scores `[K, C]`, behind them those of the pooled teacher, and support `[K]` of an account.
 pub type Row = (Vec<f64>, Vec<f64>);
 
-/// The row without teacher `k`.
+/// The row without teacher `k`. The pooled teacher, the last, has scores alone.
 pub fn without((raw, s): &Row, k: usize, classes: usize) -> Row {
-    let left = |values: &[f64], width: usize| [&values[..k * width], &values[(k + 1) * width..]].concat();
+    let left = |values: &[f64], width: usize| match values.len() > k * width {
+        true => [&values[..k * width], &values[(k + 1) * width..]].concat(),
+        false => values.to_vec(),
+    };
     (left(raw, classes), left(s, 1))
 }
 

@@ -47,8 +47,9 @@ mod trees;
 pub use crate::student::contract::Student;
 pub use crate::student::export::{Input, to_onnx};
 pub use crate::student::fidelity::{Fidelity, fidelity};
-pub use crate::student::json::{from_json, to_json};
+pub use crate::student::json::{from_json, restore, to_json};
 pub use crate::student::sample::{Kind, Sample};
+pub use crate::student::saved::Saved;
 
 use crate::error::{Error, Result};
 use crate::student::logistic::Logistic;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::kind::Kind;
+use crate::relevance::training::pooled::NAME as POOLED;
 
 /// The largest model file that is read, in bytes.
 pub const LARGEST_MODEL: u64 = 1 << 30;
@@ -170,6 +171,9 @@ impl Bundle {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(plain) {
             return refuse("name", &self.name, "a teacher's name is 1 to 100 of a-z, 0-9, - and _");
+        }
+        if self.name == POOLED {
+            return refuse("name", &self.name, "this name is that of the teacher that the job trains itself");
         }
         let classes = &self.model.classes;
         let mut seen = hashbrown::HashSet::new();

@@ -4,7 +4,8 @@ use crate::worlds::{Case, Outcome, cases, made_world, related_world};
 use coldstart::relevance::fusion::alignment::{MOST_ROWS, Sample};
 use coldstart::relevance::fusion::base_rate::ShareRange;
 use coldstart::relevance::fusion::fuse::{Fused, Fuser};
-use coldstart::relevance::training::leave_one_out::{Rehearsal, tilt};
+use coldstart::relevance::training::leave_one_out::tilt;
+use coldstart::relevance::training::rehearsal::Rehearsal;
 
 /// Fuses the target again with aligned teachers; rows are keyed by their number.
 fn aligned(

@@ -362,5 +362,7 @@ fn teachers_that_have_nothing_in_common_with_the_target_count_evenly_and_the_run
     for weight in ["w_bazaar", "w_studio", "w_wallet"] {
         assert!(floats(&labels, weight).iter().all(|w| (w - 1.0 / 3.0).abs() < 1e-9), "{weight}");
     }
-    assert!(floats(&work.published_table("relevance"), "js").iter().all(|js| *js > 0.8));
+    let js = floats(&work.published_table("relevance"), "js");
+    assert!(js.iter().all(|js| js.is_nan() || *js > 0.8), "the pooled teacher alone has none: {js:?}");
+    assert!(floats(&labels, "w_pooled").iter().all(|w| *w == 0.0));
 }

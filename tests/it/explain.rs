@@ -52,7 +52,7 @@ fn an_account_is_explained_with_what_was_published_of_it_and_without_each_teache
     let mut moved = 0.0f64;
     for row in [0, 100, ROWS / 2 + 7, ROWS - 1] {
         let said = is_published(&work, row);
-        assert_eq!(said["teachers"].as_array().map(Vec::len), Some(3));
+        assert_eq!(said["teachers"].as_array().map(Vec::len), Some(4), "three and the pooled one");
         for teacher in said["teachers"].as_array().expect("teachers") {
             let without = &teacher["without"]["p"];
             assert!((number(&without["legit"]) + number(&without["fraud"]) - 1.0).abs() < 1e-9);
@@ -62,7 +62,7 @@ fn an_account_is_explained_with_what_was_published_of_it_and_without_each_teache
     assert!(moved > 0.01, "a teacher matters: {moved}");
 
     work.edit("pipeline.toml", "[[teachers]]\nbundle = \"teachers/wallet\"\n", "");
-    work.run(&["--replace"]).is("published");
+    work.run(&["--replace", "--set", "relevance.pooled=off"]).is("published");
     let said = is_published(&work, 5);
     let (a, b) = (&said["teachers"][0], &said["teachers"][1]);
     assert_eq!(a["without"]["class"], b["calibrated"]["class"], "of two teachers one is left: {said}");

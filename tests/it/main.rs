@@ -10,6 +10,7 @@ mod explain;
 mod faults;
 mod job;
 mod owners;
+mod pooled;
 mod predictions;
 mod relevance;
 mod relevance_properties;

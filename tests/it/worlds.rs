@@ -54,7 +54,8 @@ impl Case {
         let members = (0..k).map(|q| Member { name: format!("t{q}"), digest: format!("d{q}") }).collect();
         let world = World::new(teachers, c).expect("a world");
         let classes = (0..c).map(|c| format!("c{c}")).collect();
-        let calculator = Calculator::train(&world, profiles.clone(), members, classes).expect("a calculator");
+        let calculator =
+            Calculator::train(&world, profiles.clone(), members, classes, None).expect("a calculator");
         let blend = calculator.blend(&distances).expect("a blend");
         let target = &self.scenarios[k];
         let rows: Vec<Vec<f64>> = (0..target.labels.len())

@@ -15,7 +15,9 @@ use crate::relevance::profile::distance::{self, Distances};
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles};
 use crate::relevance::profile::support::Support;
 use crate::relevance::training::calculator::Calculator;
+use crate::relevance::training::pooled::{NAME, Pooled};
 use crate::sources::inputs::Inputs;
+use crate::sources::pooled::Asked;
 use crate::sources::support::{profiled, support_of};
 use crate::stages::artifacts::{Fusion, Profile};
 use crate::stages::scores::without;
@@ -70,12 +72,17 @@ impl<'a> Case<'a> {
         let active = calculator.teachers.iter().map(|t| place(&t.name)).collect::<Result<Vec<usize>>>()?;
         let support = Support::new(&profile.profiles);
         let places = profiled(&profile.profiles, &inputs.features)?;
+        let pooled = calculator.pooled.as_ref().map(Asked::new).transpose()?;
         let mut found = None;
         accounts.read(unit, &columns, |batch, _| {
             let Some(row) = row_of(&batch, id)? else { return Ok(()) };
             let mut odd = vec![NonFinite::default(); inputs.features.len()];
             let block = Block::decode(&batch, &inputs.features, &mut odd)?;
-            let raw = score(&inputs, &active, &block, row)?;
+            let mut raw = score(&inputs, &active, &block, row)?;
+            if let Some(pooled) = &pooled {
+                let c = pipeline.classes.len();
+                raw.extend(&pooled.score(&inputs.features, &block)?[row * c..(row + 1) * c]);
+            }
             let s =
                 support_of(&support, &places, &block)[row * active.len()..(row + 1) * active.len()].to_vec();
             let values = places.iter().map(|(j, bins)| value_of(&block.columns[*j], bins, row)).collect();
@@ -152,6 +159,7 @@ impl<'a> Case<'a> {
             })
             .collect();
         views.extend(repeats);
+        views.extend(self.calculator.pooled.iter().map(|pooled| self.pooled(pooled)));
         views.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.teacher.cmp(&b.teacher)));
         views
     }
@@ -182,12 +190,34 @@ impl<'a> Case<'a> {
             weight: self.fused.weights[k],
             raw: self.opinion(&self.raw[k * c..(k + 1) * c]),
             calibrated: self.opinion(&self.fused.p[k * c..(k + 1) * c]),
-            support: self.s[k],
+            support: Some(self.s[k]),
             like,
             unlike,
-            target_js: self.distances.js[k],
+            target_js: Some(self.distances.js[k]),
             target_near: far.iter().rev().take(NAMED).cloned().collect(),
             target_far: far.iter().take(NAMED).cloned().collect(),
+            changes_class: without.class != self.opinion(&self.fused.label).class,
+            without,
+        }
+    }
+
+    /// The teacher that the job trained itself has no history of its own to be like.
+    fn pooled(&self, pooled: &Pooled) -> TeacherView {
+        let k = self.calculator.teachers.len();
+        let (said, without) = (self.opinion(&self.fused.pooled), self.opinion(&self.without[k]));
+        TeacherView {
+            teacher: NAME.to_string(),
+            scenario: format!("{} rows of {} histories together", pooled.rows, pooled.histories),
+            same_as: None,
+            weight: self.fused.weights[k],
+            raw: said.clone(),
+            calibrated: said,
+            support: None,
+            like: Vec::new(),
+            unlike: Vec::new(),
+            target_js: None,
+            target_near: Vec::new(),
+            target_far: Vec::new(),
             changes_class: without.class != self.opinion(&self.fused.label).class,
             without,
         }

@@ -44,18 +44,14 @@ fn describe(t: &TeacherView) -> Vec<String> {
         return out;
     }
     out.push(format!("    says        {}; calibrated {}", said(&t.raw), said(&t.calibrated)));
-    out.push(format!(
-        "    support     {:+.3}: like its history in {}; unlike it in {}",
-        t.support,
-        features(&t.like),
-        features(&t.unlike)
-    ));
-    out.push(format!(
-        "    the target  JS {:.3} bits: closest in {}; furthest in {}",
-        t.target_js,
-        distances(&t.target_near),
-        distances(&t.target_far)
-    ));
+    out.extend(t.support.map(|support| {
+        let (like, unlike) = (features(&t.like), features(&t.unlike));
+        format!("    support     {support:+.3}: like its history in {like}; unlike it in {unlike}")
+    }));
+    out.extend(t.target_js.map(|js| {
+        let (near, far) = (distances(&t.target_near), distances(&t.target_far));
+        format!("    the target  JS {js:.3} bits: closest in {near}; furthest in {far}")
+    }));
     let change = if t.changes_class { "ANOTHER CLASS: " } else { "" };
     out.push(format!("    without it  {change}{}", said(&t.without)));
     out

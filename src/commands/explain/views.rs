@@ -64,14 +64,15 @@ pub struct TeacherView {
     pub raw: Opinion,
     /// As it entered the gate: calibrated, and moved to the common level where teachers are aligned.
     pub calibrated: Opinion,
-    /// s_k(x): how much the account looks like the teacher's history, beside all scenarios.
-    pub support: f64,
+    /// s_k(x): how much the account looks like the teacher's history, beside all scenarios. The pooled teacher
+    /// has none, like all that follows from a history of its own.
+    pub support: Option<f64>,
     /// Features that make the account like the teacher's history, and unlike it, with what each adds to the
     /// support.
     pub like: Vec<FeatureView>,
     pub unlike: Vec<FeatureView>,
     /// Mean distance of the history from the target in bits, and the features that are closest and furthest.
-    pub target_js: f64,
+    pub target_js: Option<f64>,
     pub target_near: Vec<FeatureDistance>,
     pub target_far: Vec<FeatureDistance>,
     /// The soft label had this teacher never been asked.

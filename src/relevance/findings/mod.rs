@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::relevance::findings::diversity::Diversity;
 use crate::relevance::maths::probability::entropy;
-use crate::relevance::training::estimate::{Estimate, deviation, estimate};
-use crate::relevance::training::leave_one_out::Rehearsal;
+use crate::relevance::training::estimate::{
+    Estimate, USUAL_ACCURACY_GAP, USUAL_LOSS_GAP, deviation, estimate,
+};
+use crate::relevance::training::pooled::{NAME, Pooled};
+use crate::relevance::training::rehearsal::Rehearsal;
 use crate::relevance::transfer::cross_loss::Judgement;
 
 /// What the published label is made of.
@@ -69,6 +72,16 @@ pub struct DropOne {
     pub abroad: Option<f64>,
 }
 
+/// What the pooled teacher is: its share of the label, and what trained it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PooledFinding {
+    pub share: f64,
+    pub histories: usize,
+    pub rows: usize,
+    /// Features by importance, the most important ones.
+    pub features: Vec<String>,
+}
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
@@ -79,6 +92,8 @@ pub struct Findings {
     /// Whether no history overlaps with the target, so that the teachers count evenly.
     pub irrelevant: bool,
     pub seen: Seen,
+    /// The pooled teacher, where there is one.
+    pub pooled: Option<PooledFinding>,
     pub drops: Vec<DropOne>,
     /// Histories that played the target.
     pub rehearsals: usize,
@@ -102,6 +117,19 @@ pub struct Findings {
     pub with_teacher: Option<f64>,
     pub accuracy: Option<Estimate>,
     pub log_loss: Option<Estimate>,
+}
+
+/// Features of the pooled teacher that are named.
+const NAMED: usize = 3;
+
+impl PooledFinding {
+    fn of(pooled: &Pooled, share: f64) -> Self {
+        let mut order: Vec<usize> =
+            (0..pooled.features.len()).filter(|j| pooled.importance[*j] > 0.0).collect();
+        order.sort_by(|a, b| pooled.importance[*b].total_cmp(&pooled.importance[*a]).then(a.cmp(b)));
+        let features = order.iter().take(NAMED).map(|j| pooled.features[*j].name.clone()).collect();
+        PooledFinding { share, histories: pooled.histories, rows: pooled.rows, features }
+    }
 }
 
 impl Findings {
@@ -128,6 +156,7 @@ impl Findings {
         let without = table.iter().flat_map(|r| {
             r.without
                 .iter()
+                .filter(|w| w.teacher != NAME)
                 .map(move |w| (loss(r), if published == Published::Aligned { w.aligned } else { w.default }))
         });
         Findings {
@@ -146,17 +175,31 @@ impl Findings {
             accuracy: estimate(
                 seen.confidence,
                 &gaps(&|r| told(r).1.accuracy - told(r).1.confidence),
+                USUAL_ACCURACY_GAP,
                 0.0,
                 1.0,
             ),
-            log_loss: estimate(seen.entropy, &gaps(&|r| told(r).0 - told(r).1.entropy), 0.0, f64::MAX),
+            log_loss: estimate(
+                seen.entropy,
+                &gaps(&|r| told(r).0 - told(r).1.entropy),
+                USUAL_LOSS_GAP,
+                0.0,
+                f64::MAX,
+            ),
             published,
             base_rate: base_rate.to_string(),
             trained,
             irrelevant,
             seen,
+            pooled: None,
             drops,
         }
+    }
+
+    /// The same of a label in which a pooled teacher has this share.
+    pub fn with_pooled(mut self, pooled: Option<(&Pooled, f64)>) -> Self {
+        self.pooled = pooled.map(|(pooled, share)| PooledFinding::of(pooled, share));
+        self
     }
 
     /// The largest share of accounts on which a rival's class is not the label's, where that is more than the

@@ -2,6 +2,7 @@
 //! would help most, how right the labels may be.
 
 use crate::relevance::findings::{DropOne, Findings};
+use crate::relevance::training::pooled::NAME;
 
 /// Changes of log-loss below this are none.
 const LITTLE: f64 = 0.01;
@@ -86,6 +87,7 @@ pub fn sentences(findings: &Findings) -> Vec<String> {
     if findings.irrelevant {
         out.push("No teacher's history overlaps with the target, so all teachers count evenly: the labels are a guess.".to_string());
     }
+    out.extend(pooled(findings));
     out.push(match distrust(findings) {
         Some((teacher, why)) => format!("Distrust {teacher} most: {why}."),
         None => "No teacher stands out as one to distrust.".to_string(),
@@ -102,7 +104,7 @@ pub fn sentences(findings: &Findings) -> Vec<String> {
     }
     out.push(match (findings.accuracy, findings.log_loss) {
         (Some(a), Some(l)) => format!(
-            "Estimated accuracy {:.3}, give or take {:.3} ({:.2} to {:.2}), log-loss {:.3}, give or take {:.3}: from {} rehearsals; such brackets held in about three cases of four.",
+            "Estimated accuracy {:.3}, give or take {:.3} ({:.2} to {:.2}), log-loss {:.3}, give or take {:.3}: from {} rehearsals; such brackets held in about nine cases of ten.",
             a.value, a.error, a.low, a.high, l.value, l.error, findings.rehearsals
         ),
         _ => format!("No accuracy is estimated: that takes three rehearsals, there are {}.", findings.rehearsals),
@@ -137,6 +139,26 @@ fn mattered(findings: &Findings) -> String {
         beside(js),
         findings.harmed
     )
+}
+
+/// What the teacher that the job trained itself is worth.
+fn pooled(findings: &Findings) -> Option<String> {
+    let pooled = findings.pooled.as_ref()?;
+    let change = findings.drops.iter().find(|d| d.teacher == NAME).and_then(|d| d.loss_change);
+    let worth = match change {
+        // a label that is worse by c without it is better by c / (1 + c) with it
+        Some(without) => {
+            let with = 1.0 / (1.0 + without) - 1.0;
+            format!("in the rehearsals the log-loss with it was {} that without", beside(with))
+        }
+        None => "without three histories to rehearse on, that share is what was good elsewhere".to_string(),
+    };
+    Some(format!(
+        "The pooled teacher, trained by this job on {} rows of {} histories, has {} of the label: {worth}.",
+        pooled.rows,
+        pooled.histories,
+        percent(pooled.share)
+    ))
 }
 
 fn beside(change: f64) -> String {

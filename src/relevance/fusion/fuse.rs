@@ -10,7 +10,7 @@ use crate::relevance::fusion::aligned_pool::{Alignment, align, plain_pool};
 use crate::relevance::fusion::gating::{EVIDENCE, Parts, Theta, evidence, mix};
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::maths::probability::{
-    CALIBRATED_FLOOR, RAW_FLOOR, first_largest, floor, softmax, steep_floor,
+    CALIBRATED_FLOOR, RAW_FLOOR, first_largest, floor, log_mix, softmax, steep_floor,
 };
 use crate::relevance::transfer::calibrate::Calibration;
 use crate::relevance::transfer::cross_loss::{Judgement, share_term};
@@ -79,8 +79,9 @@ impl Blend {
         ExactMeans::new(self.classes)
     }
 
-    /// Adds a row of raw scores `[K, C]` to the mean of the calibrated ones.
+    /// Adds a row of raw scores `[K, C]` to the mean of the calibrated ones; what follows them is not read.
     pub fn add(&self, raw: &[f64], scratch: &mut Vec<f64>, means: &mut ExactMeans) {
+        let raw = &raw[..self.teachers() * self.classes];
         scratch.clear();
         scratch.extend_from_slice(raw);
         scratch.extend_from_slice(raw);
@@ -120,6 +121,7 @@ pub struct Fuser {
     relative: Vec<f64>,
     d: Vec<f64>,
     alignment: Option<Alignment>,
+    pooled_share: Option<f64>,
     constants: Vec<f64>,
 }
 
@@ -130,7 +132,8 @@ pub struct Fused {
     pub label: Vec<f64>,
     /// Logits of the label before the base-rate step `[C]`, up to a constant.
     pub z: Vec<f64>,
-    /// w_k = g w_k(x) + (1 - g)/2 (1/K + u_k) `[K]`.
+    /// w_k = g w_k(x) + (1 - g)/2 (1/K + u_k) `[K]`; with a pooled teacher these have the rest of its share,
+    /// which comes last.
     pub weights: Vec<f64>,
     /// max_k s_k(x).
     pub support: f64,
@@ -151,6 +154,8 @@ pub struct Fused {
     pub p: Vec<f64>,
     /// Raw scores, floored `[K, C]`.
     pub raw: Vec<f64>,
+    /// What the pooled teacher says, floored `[C]`; empty without one.
+    pub pooled: Vec<f64>,
     ln_p: Vec<f64>,
     moved: Vec<f64>,
     plain: Vec<f64>,
@@ -165,7 +170,21 @@ impl Fuser {
     pub fn new(blend: Blend, means: &ExactMeans) -> Self {
         let d = share_term(&blend.judgement, &means.means());
         let constants = vec![0.0; blend.classes];
-        Fuser { relative: blend.judgement.relative.concat(), d, alignment: None, constants, blend }
+        Fuser {
+            relative: blend.judgement.relative.concat(),
+            d,
+            alignment: None,
+            pooled_share: None,
+            constants,
+            blend,
+        }
+    }
+
+    /// The same with a pooled teacher that has this share of the logits; its probabilities `[C]` follow the
+    /// raw scores of every row.
+    pub fn with_pooled(mut self, share: Option<f64>) -> Self {
+        self.pooled_share = share;
+        self
     }
 
     /// The same with the constants of the base-rate step `[C]`.
@@ -206,7 +225,8 @@ impl Fuser {
         Fused {
             label: row.clone(),
             z: row.clone(),
-            weights: vec![0.0; k],
+            weights: vec![0.0; k + usize::from(self.pooled_share.is_some())],
+            pooled: if self.pooled_share.is_some() { row.clone() } else { Vec::new() },
             support: 0.0,
             disagreement: 0.0,
             agree: [true; 3],
@@ -226,8 +246,10 @@ impl Fuser {
         }
     }
 
-    /// Soft label of a row with raw scores `[K, C]` and support `s` `[K]`.
+    /// Soft label of a row with raw scores `[K, C]`, those of the pooled teacher behind them, and support `s`
+    /// `[K]`.
     pub fn row(&self, raw: &[f64], s: &[f64], out: &mut Fused) {
+        let (raw, pooled) = raw.split_at(self.blend.teachers() * self.blend.classes);
         self.rivals(raw, out);
         evidence(s, &self.relative, &self.blend.log_rows, &mut out.q, &mut out.phi);
         let (g, theta) = match &self.alignment {
@@ -257,8 +279,13 @@ impl Fuser {
                 };
                 out.z[c] += tilt + alignment.level[c];
             }
-            out.label[c] = out.z[c] + self.constants[c];
         }
+        if let Some(share) = self.pooled_share {
+            out.pooled.copy_from_slice(pooled);
+            floor(&mut out.pooled, RAW_FLOOR);
+            log_mix(share, &out.pooled, &mut out.z);
+        }
+        out.label.iter_mut().zip(&out.z).zip(&self.constants).for_each(|((l, z), b)| *l = z + b);
         softmax(&mut out.label);
         self.explain(g, s, out);
     }
@@ -268,6 +295,10 @@ impl Fuser {
         let tilt = self.alignment.as_ref().map_or(0.0, |a| a.tilt);
         for ((w, gate), u) in out.weights.iter_mut().zip(&out.parts.weights).zip(&self.blend.js_weights) {
             *w = (1.0 - tilt) * (g * gate + (1.0 - g) / 2.0 * (even + u)) + tilt * u;
+        }
+        if let (Some(share), Some((last, rest))) = (self.pooled_share, out.weights.split_last_mut()) {
+            rest.iter_mut().for_each(|w| *w *= 1.0 - share);
+            *last = share;
         }
         out.support = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         out.disagreement = disagreement(out, self.blend.classes);

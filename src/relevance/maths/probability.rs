@@ -50,6 +50,11 @@ pub fn softmax(z: &mut [f64]) -> f64 {
     top + sum.ln()
 }
 
+/// (1 - share) z + share ln p, in place of `z`; both `[C]`.
+pub fn log_mix(share: f64, p: &[f64], z: &mut [f64]) {
+    z.iter_mut().zip(p).for_each(|(z, p)| *z = (1.0 - share) * *z + share * p.ln());
+}
+
 /// At most `most` of `n` rows: row floor((2 i + 1) n / (2 most)) for i = 0..most; all rows when n <= most.
 pub fn evenly(n: usize, most: usize) -> Vec<usize> {
     if n <= most {

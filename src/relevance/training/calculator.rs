@@ -14,7 +14,10 @@ use crate::relevance::fusion::fuse::{Blend, Fuser, gate_share};
 use crate::relevance::fusion::gating::Theta;
 use crate::relevance::profile::distance::{Distances, between_histories, irrelevant, weights};
 use crate::relevance::profile::profiles::Profiles;
-use crate::relevance::training::leave_one_out::{Rehearsal, rehearse, tilt};
+use crate::relevance::training::leave_one_out::{rehearse, tilt};
+use crate::relevance::training::mixed::mix;
+use crate::relevance::training::pooled::{Fitted, NAME, Pooled};
+use crate::relevance::training::rehearsal::Rehearsal;
 use crate::relevance::training::train::{judgements_without, others, train};
 use crate::relevance::transfer::calibrate::Calibration;
 use crate::relevance::transfer::cross_loss::Judgement;
@@ -66,16 +69,20 @@ pub struct Calculator {
     pub profiles: Profiles,
     /// The leave-one-scenario-out table; empty where nothing was trained.
     pub rehearsals: Vec<Rehearsal>,
+    /// The pooled teacher, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooled: Option<Pooled>,
 }
 
 impl Calculator {
-    /// Trains on the histories of `world`; `profiles` are those that gave its support, `teachers` in the same
+    /// Trains on the histories of `world`, with a pooled teacher or without one; `profiles` are those that gave its support, `teachers` in the same
     /// order.
     pub fn train(
         world: &World,
         profiles: Profiles,
         teachers: Vec<Member>,
         classes: Vec<String>,
+        pooled: Option<Fitted>,
     ) -> Result<Self> {
         if teachers.len() != world.teachers()
             || profiles.teachers != world.teachers()
@@ -85,7 +92,11 @@ impl Calculator {
         }
         let without = judgements_without(world);
         let training = train(world, &without);
-        let rehearsals = rehearse(world, &training, &without, &between_histories(&profiles))?;
+        let played = rehearse(world, &training, &without, &between_histories(&profiles))?;
+        let (pooled, rehearsed) = pooled.map_or((None, Vec::new()), |f| (Some(f.pooled), f.rehearsed));
+        let rows = pooled.as_ref().map_or(0, |p| p.rows);
+        let (rehearsals, share) = mix(played, &rehearsed, rows, world.classes)?;
+        let pooled = pooled.map(|pooled| Pooled { share, ..pooled });
         let all: Vec<usize> = (0..world.teachers()).collect();
         Ok(Calculator {
             format: FORMAT,
@@ -101,6 +112,7 @@ impl Calculator {
             without,
             profiles,
             rehearsals,
+            pooled,
         })
     }
 
@@ -149,6 +161,37 @@ impl Calculator {
         Some((format!("teacher {} is no longer among the teachers", gone.0), gone.0.clone()))
     }
 
+    /// The share of the pooled teacher, where there is one, in the label of a target at these distances: none
+    /// of what it has learned is known to hold where no history overlaps with the target.
+    pub fn pooled_share(&self, distances: &Distances) -> Option<f64> {
+        self.pooled.as_ref().map(|p| if irrelevant(&distances.js) { 0.0 } else { p.share })
+    }
+
+    /// The same calculator as if it had been trained without a pooled teacher.
+    pub fn without_pooled(mut self) -> Self {
+        self.pooled = None;
+        self.rehearsals.iter_mut().for_each(|r| r.mixed = None);
+        self
+    }
+
+    /// The rehearsals of the label that is published, see [`Rehearsal::published`].
+    pub fn rehearsed(&self) -> Vec<Rehearsal> {
+        self.rehearsals.iter().map(Rehearsal::published).collect()
+    }
+
+    /// Mean log-loss of the pooled teacher alone on histories that it had not seen.
+    pub fn pooled_loss(&self) -> Option<f64> {
+        let losses: Vec<f64> =
+            self.rehearsals.iter().filter_map(|r| r.mixed.as_ref()?.losses.last().copied()).collect();
+        (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+    }
+
+    /// Names of all teachers, the pooled one last.
+    pub fn names(&self) -> Vec<&str> {
+        let pooled = self.pooled.iter().map(|_| NAME);
+        self.teachers.iter().map(|t| t.name.as_str()).chain(pooled).collect()
+    }
+
     /// Moves the teachers of a fuser to one level of class shares, see [`aligned`]; `ranges` are the class
     /// shares that the user named, if any.
     pub fn align(&self, reference: &Fuser, sample: Sample, ranges: &[ShareRange]) -> Fuser {
@@ -166,8 +209,11 @@ impl Calculator {
     }
 
     /// The blend without teacher `k`, under the same theta; what the label would be if it had never been
-    /// asked.
+    /// asked. Without the pooled teacher, the last, all others are left.
     pub fn blend_without(&self, k: usize, distances: &Distances) -> Result<Blend> {
+        if self.pooled.is_some() && k == self.teachers.len() {
+            return self.blend(distances);
+        }
         let judgement = self
             .without
             .get(k)

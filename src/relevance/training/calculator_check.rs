@@ -6,7 +6,11 @@ use crate::relevance::findings::risk::Judged;
 use crate::relevance::profile::bins::{Bins, LEVELS, NUMBER_BINS};
 use crate::relevance::profile::profiles::FeatureProfile;
 use crate::relevance::training::calculator::Calculator;
+use crate::relevance::training::pooled::Pooled;
+use crate::relevance::training::rehearsal::Mixed;
+use crate::relevance::training::rehearsal::Rehearsal;
 use crate::relevance::transfer::cross_loss::Judgement;
+use crate::student::restore;
 
 /// Teachers and classes that a file may name.
 const MOST: usize = 1000;
@@ -57,7 +61,8 @@ pub fn validate(calculator: &Calculator) -> Result<()> {
         .enumerate()
         .try_for_each(|(i, j)| judgement(&format!("without[{i}]"), j, k - 1, c))?;
     profiles(calculator)?;
-    rehearsals(calculator)
+    rehearsals(calculator)?;
+    calculator.pooled.as_ref().map_or(Ok(()), |p| pooled(p, c))
 }
 
 fn judgement(key: &str, judgement: &Judgement, teachers: usize, classes: usize) -> Result<()> {
@@ -157,8 +162,39 @@ fn rehearsals(calculator: &Calculator) -> Result<()> {
         }
         r.without.iter().try_for_each(|w| numbers(&key, &[w.default, w.aligned], 0.0, LARGEST))?;
         judged(&format!("{key}.judged"), &r.judged, r.rows, calculator.classes.len())?;
+        r.mixed.iter().try_for_each(|m| mixed(&format!("{key}.mixed"), m, r, calculator.classes.len()))?;
     }
     Ok(())
+}
+
+fn mixed(key: &str, mixed: &Mixed, of: &Rehearsal, classes: usize) -> Result<()> {
+    let losses = mixed.losses.iter().chain(&mixed.without).chain(&mixed.with_labels).copied();
+    let losses: Vec<f64> = losses.chain([mixed.aligned, mixed.with_shares]).collect();
+    numbers(key, &losses, 0.0, LARGEST)?;
+    numbers(&format!("{key}.share"), &[mixed.share], 0.0, 1.0)?;
+    length(&format!("{key}.without"), mixed.without.len(), of.without.len())?;
+    for said in [mixed.aligned_said, mixed.with_shares_said] {
+        numbers(key, &[said.accuracy, said.confidence], 0.0, 1.0)?;
+        numbers(key, &[said.entropy], 0.0, LARGEST)?;
+    }
+    for label in [&mixed.judged_aligned, &mixed.judged_with_shares] {
+        length(&format!("{key}.judged"), label.len(), of.rows * classes)?;
+        numbers(&format!("{key}.judged"), label, 0.0, 1.0)?;
+    }
+    Ok(())
+}
+
+fn pooled(pooled: &Pooled, classes: usize) -> Result<()> {
+    let key = "pooled";
+    numbers("pooled.share", &[pooled.share], 0.0, 1.0)?;
+    length("pooled.importance", pooled.importance.len(), pooled.features.len())?;
+    numbers("pooled.importance", &pooled.importance, 0.0, 1.0)?;
+    let named = pooled.features.iter().all(|f| unique(f.levels.iter()))
+        && unique(pooled.features.iter().map(|f| &f.name));
+    check(named, || "pooled.features".into(), || "a feature or a level stands twice".into())?;
+    let model = restore(pooled.model.clone()).map_err(|e| e.with("key", "pooled.model"))?;
+    let fits = model.classes() == classes && model.kinds() == pooled.kinds();
+    check(fits, || key.into(), || "the model's columns or classes are others".into())
 }
 
 fn judged(key: &str, judged: &Judged, rows: usize, classes: usize) -> Result<()> {

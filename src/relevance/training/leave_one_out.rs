@@ -6,7 +6,6 @@
 //! 9, but it was part of the profiles; so the table is close to honest, not entirely.
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::relevance::findings::risk::Judged;
@@ -16,9 +15,10 @@ use crate::relevance::fusion::base_rate::{
 };
 use crate::relevance::fusion::fuse::{Blend, Fused, Fuser, gate_share};
 use crate::relevance::fusion::gating::{Task, Theta};
-use crate::relevance::maths::probability::{entropy, evenly, first_largest, log_loss};
+use crate::relevance::maths::probability::{evenly, log_loss};
 use crate::relevance::profile::distance::weights;
 use crate::relevance::training::estimate::LEAST_REHEARSALS;
+use crate::relevance::training::rehearsal::{Rehearsal, Said, Without};
 use crate::relevance::training::train::{PseudoTarget, Training, fit};
 use crate::relevance::transfer::calibrate::Calibration;
 use crate::relevance::transfer::cross_loss::Judgement;
@@ -26,67 +26,6 @@ use crate::relevance::transfer::sources::World;
 
 /// Labels that the table supposes.
 const LABELS: usize = 50;
-
-/// Log-losses on one history that plays the target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rehearsal {
-    pub history: String,
-    pub rows: usize,
-    /// Mean of the own-calibrated teachers: what the training divides by.
-    pub own_uniform: f64,
-    /// The gate alone under theta0, under theta, and under a theta trained without this history.
-    pub theta0: f64,
-    pub theta: f64,
-    pub held_out: f64,
-    /// The rivals, and the default of the reference, its gate trained without this history.
-    pub uniform: f64,
-    pub js: f64,
-    pub default: f64,
-    /// The pool of aligned teachers, its gate trained without this history: as it is, with the class shares
-    /// known, and with 50 labels known (on the other rows; none where there are too few).
-    pub aligned: f64,
-    pub with_shares: f64,
-    pub with_labels: Option<f64>,
-    /// 1/JS with the class shares known.
-    pub js_with_shares: f64,
-    /// The best calibrated teacher on this history, chosen by its labels, and its loss.
-    pub best_teacher: String,
-    pub best: f64,
-    /// The best calibrated teacher for each account, chosen by its label: no weights, of whatever account,
-    /// can do better on average of probabilities.
-    pub oracle: f64,
-    /// What the labels say of themselves beside how right they are: the default, the pool of aligned
-    /// teachers, the same with the class shares known.
-    pub default_said: Said,
-    pub aligned_said: Said,
-    pub with_shares_said: Said,
-    /// The losses without each of the teachers, under the same theta.
-    pub without: Vec<Without>,
-    /// The rows and their soft labels: what abstaining would be worth is read from them.
-    pub judged: Judged,
-}
-
-/// How right labels are, and how right they say they are.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Said {
-    /// Share of rows whose largest probability is that of their class.
-    pub accuracy: f64,
-    /// Mean of the largest probability: the accuracy that the labels promise.
-    pub confidence: f64,
-    /// Mean entropy in nats: the log-loss that they promise.
-    pub entropy: f64,
-}
-
-/// Log-losses with one teacher less.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Without {
-    pub teacher: String,
-    pub default: f64,
-    pub aligned: f64,
-}
 
 /// How far 1/JS alone is to be trusted instead of the aligned pool, from 0 to 1.
 ///
@@ -110,13 +49,21 @@ fn proven(gains: &[f64]) -> f64 {
     ((mean - 0.03) / 0.1).clamp(0.0, 1.0)
 }
 
+/// A history that played the target, and the aligned labels without each of the teachers, `[n, C]`, in the
+/// order of [`Rehearsal::without`].
+pub struct Played {
+    pub history: usize,
+    pub rehearsal: Rehearsal,
+    pub without: Vec<Vec<f64>>,
+}
+
 /// The table of all pseudo-targets; `between[q]` are the distances of the teachers' histories to history q.
 pub fn rehearse(
     world: &World,
     training: &Training,
     without: &[Judgement],
     between: &[Vec<f64>],
-) -> Result<Vec<Rehearsal>> {
+) -> Result<Vec<Played>> {
     training
         .pseudo_targets
         .par_iter()
@@ -130,7 +77,7 @@ fn rehearsal(
     target: &PseudoTarget,
     judgement: &Judgement,
     distances: &[f64],
-) -> Result<Rehearsal> {
+) -> Result<Played> {
     let others = |task: fn(&PseudoTarget) -> &Task| -> Vec<&Task> {
         training.pseudo_targets.iter().filter(|t| t.history != target.history).map(task).collect()
     };
@@ -151,7 +98,7 @@ fn rehearsal(
     let alone: Vec<f64> =
         (0..target.rest.len()).map(|place| loss(calibrated(&reference, place, world.classes))).collect();
     let best = (0..alone.len()).fold(0, |best, place| if alone[place] < alone[best] { place } else { best });
-    let mut without = Vec::new();
+    let (mut without, mut labels_without) = (Vec::new(), Vec::new());
     for (place, &k) in target.rest.iter().enumerate().filter(|_| target.rest.len() > 1) {
         let rest: Vec<usize> = target.rest.iter().copied().filter(|other| *other != k).collect();
         let stage = Stage::new(
@@ -163,11 +110,16 @@ fn rehearsal(
             held_out,
             trained,
         )?;
-        let aligned = stage.fused(&stage.aligned(held_out_aligned, trained, <[f64]>::to_vec));
+        let aligned = label(&stage.fused(&stage.aligned(held_out_aligned, trained, <[f64]>::to_vec)));
         let default = loss(label(&stage.fused(&stage.fuser)));
-        without.push(Without { teacher: world.names[k].clone(), default, aligned: loss(label(&aligned)) });
+        without.push(Without {
+            teacher: world.names[k].clone(),
+            default,
+            aligned: log_loss(&aligned, labels, world.classes),
+        });
+        labels_without.push(aligned);
     }
-    Ok(Rehearsal {
+    let rehearsal = Rehearsal {
         history: world.names[target.history].clone(),
         rows: labels.len(),
         own_uniform: target.task.uniform,
@@ -179,14 +131,18 @@ fn rehearsal(
         default: loss(label(&reference)),
         aligned: loss(label(&aligned)),
         with_shares: loss(label(&told)),
-        with_labels: loss_with_labels(&aligned, labels, world.classes)?,
+        with_labels: loss_with_labels(
+            &aligned.iter().flat_map(|f| f.z.clone()).collect::<Vec<_>>(),
+            labels,
+            world.classes,
+        )?,
         js_with_shares: loss(moved_to(moved, &shares)),
         best_teacher: world.names[target.rest[best]].clone(),
         best: alone[best],
         oracle: oracle(&reference, labels, world.classes),
-        default_said: Said::of(&reference, labels),
-        aligned_said: Said::of(&aligned, labels),
-        with_shares_said: Said::of(&told, labels),
+        default_said: Said::of(&label(&reference), labels),
+        aligned_said: Said::of(&label(&aligned), labels),
+        with_shares_said: Said::of(&label(&told), labels),
         without,
         judged: Judged {
             labels: labels.clone(),
@@ -196,21 +152,9 @@ fn rehearsal(
             support: aligned.iter().map(|f| f.support).collect(),
             disagreement: aligned.iter().map(|f| f.disagreement).collect(),
         },
-    })
-}
-
-impl Said {
-    fn of(rows: &[Fused], labels: &[u16]) -> Said {
-        let n = rows.len() as f64;
-        let mean = |of: &dyn Fn(&Fused) -> f64| rows.iter().map(of).sum::<f64>() / n;
-        let right =
-            rows.iter().zip(labels).filter(|(f, y)| first_largest(&f.label) == usize::from(**y)).count();
-        Said {
-            accuracy: right as f64 / n,
-            confidence: mean(&|f| f.label[first_largest(&f.label)]),
-            entropy: mean(&|f| entropy(&f.label)),
-        }
-    }
+        mixed: None,
+    };
+    Ok(Played { history: target.history, rehearsal, without: labels_without })
 }
 
 /// Calibrated scores `[n, C]` of the teacher at `place`.
@@ -225,7 +169,8 @@ fn oracle(rows: &[Fused], labels: &[u16], classes: usize) -> f64 {
     rows.iter().zip(labels).map(|row| -most(row).ln()).sum::<f64>() / labels.len() as f64
 }
 
-fn moved_to(mut z: Vec<f64>, shares: &[f64]) -> Vec<f64> {
+/// Probabilities `[n, C]` of logits, moved to class shares.
+pub(super) fn moved_to(mut z: Vec<f64>, shares: &[f64]) -> Vec<f64> {
     let constants = shift_to_shares(&z, shares);
     z.chunks_exact_mut(shares.len()).for_each(|z| shift(z, &constants));
     z
@@ -288,28 +233,21 @@ impl Stage {
     }
 }
 
-fn loss_with_labels(rows: &[Fused], labels: &[u16], classes: usize) -> Result<Option<f64>> {
-    let known = evenly(rows.len(), LABELS.min(rows.len() / 2));
+/// Log-loss of logits `z` `[n, C]` once some of the rows are labelled, on the others.
+pub(super) fn loss_with_labels(z: &[f64], labels: &[u16], classes: usize) -> Result<Option<f64>> {
+    let known = evenly(labels.len(), LABELS.min(labels.len() / 2));
     if known.len() < LEAST_LABELS {
         return Ok(None);
     }
-    let z: Vec<f64> = known.iter().flat_map(|i| rows[*i].z.clone()).collect();
-    let constants = shift_to_labels(
-        &z,
-        &known.iter().map(|i| labels[*i]).collect::<Vec<_>>(),
-        classes,
-        ALIGNED_LABEL_RIDGE,
-    )?;
-    let rest: Vec<usize> = (0..rows.len()).filter(|i| known.binary_search(i).is_err()).collect();
-    let all = shifted(rows, &constants);
-    let p: Vec<f64> = rest.iter().flat_map(|i| all[i * classes..(i + 1) * classes].to_vec()).collect();
-    Ok(Some(log_loss(&p, &rest.iter().map(|i| labels[*i]).collect::<Vec<_>>(), classes)))
-}
-
-fn shifted(rows: &[Fused], constants: &[f64]) -> Vec<f64> {
-    let mut all: Vec<f64> = rows.iter().flat_map(|r| r.z.clone()).collect();
-    all.chunks_exact_mut(constants.len()).for_each(|z| shift(z, constants));
-    all
+    let rows = |of: &[usize], z: &[f64]| -> Vec<f64> {
+        of.iter().flat_map(|i| &z[i * classes..(i + 1) * classes]).copied().collect()
+    };
+    let classes_of = |of: &[usize]| of.iter().map(|i| labels[*i]).collect::<Vec<_>>();
+    let constants = shift_to_labels(&rows(&known, z), &classes_of(&known), classes, ALIGNED_LABEL_RIDGE)?;
+    let rest: Vec<usize> = (0..labels.len()).filter(|i| known.binary_search(i).is_err()).collect();
+    let mut p = rows(&rest, z);
+    p.chunks_exact_mut(classes).for_each(|z| shift(z, &constants));
+    Ok(Some(log_loss(&p, &classes_of(&rest), classes)))
 }
 
 #[cfg(test)]

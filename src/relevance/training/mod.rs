@@ -4,4 +4,7 @@ pub mod calculator;
 pub mod calculator_check;
 pub mod estimate;
 pub mod leave_one_out;
+pub mod mixed;
+pub mod pooled;
+pub mod rehearsal;
 pub mod train;

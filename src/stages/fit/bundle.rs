@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::features::block::{Block, Feature};
+use crate::features::coded::CodedFeature;
 use crate::features::column::{Column, Kind, NULL};
 use crate::lake::store::files::{create_dir, write_atomic, write_json};
 use crate::run::context::Run;
-use crate::stages::artifacts::{Fit, Profile, StudentFeature, WEIGHTS, Weights};
+use crate::stages::artifacts::{Fit, Profile, WEIGHTS, Weights};
 use crate::student::export::{Input, to_onnx};
 use crate::student::{Student, to_json};
 use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format, ModelFile, Training, read_limited};
@@ -50,12 +51,12 @@ pub fn write(
     write_json(store, &folder.join("card.json"), &card)
 }
 
-fn bundle(run: &Run, folder: &Path, features: &[StudentFeature], fit: &Fit, format: Format) -> Bundle {
+fn bundle(run: &Run, folder: &Path, features: &[CodedFeature], fit: &Fit, format: Format) -> Bundle {
     let (file, category) = match format {
         Format::Onnx => ("model.onnx", Encode::Text),
         _ => ("model.json", Encode::Code),
     };
-    let spec = |f: &StudentFeature| FeatureSpec {
+    let spec = |f: &CodedFeature| FeatureSpec {
         name: f.name.clone(),
         kind: f.kind,
         encode: (f.kind == Kind::Category).then_some(category),
@@ -112,7 +113,7 @@ fn verify_onnx(
 }
 
 /// The student's float32 column as an account's column.
-fn decoded(feature: &StudentFeature, values: &[f32]) -> Column {
+fn decoded(feature: &CodedFeature, values: &[f32]) -> Column {
     match feature.kind {
         Kind::Number => Column::Number(values.iter().map(|v| f64::from(*v)).collect()),
         Kind::Category => {
@@ -122,7 +123,7 @@ fn decoded(feature: &StudentFeature, values: &[f32]) -> Column {
     }
 }
 
-fn card(run: &Run, features: &[StudentFeature], fit: &Fit, verified: bool, weights: &Weights) -> Value {
+fn card(run: &Run, features: &[CodedFeature], fit: &Fit, verified: bool, weights: &Weights) -> Value {
     let teachers: Vec<Value> = weights
         .teachers
         .iter()

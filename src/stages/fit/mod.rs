@@ -12,14 +12,13 @@ use serde_json::json;
 
 use crate::config::OnFailure;
 use crate::error::{Error, Result};
+use crate::features::coded::CodedFeature;
 use crate::features::column::Kind;
 use crate::lake::part;
 use crate::lake::scan::ids;
 use crate::lake::store::files::write_json;
 use crate::run::context::Run;
-use crate::stages::artifacts::{
-    COUNTED_PROFILE, Fit, Profile, SAMPLE, SCORED, SOFT_LABELS, Scored, StudentFeature,
-};
+use crate::stages::artifacts::{COUNTED_PROFILE, Fit, Profile, SAMPLE, SCORED, SOFT_LABELS, Scored};
 use crate::student::numeric::mix;
 use crate::student::{self, Sample, Settings};
 
@@ -125,7 +124,7 @@ pub fn run(run: &Run) -> Result<()> {
 }
 
 /// How the student sees a feature.
-pub fn student_kind(feature: &StudentFeature) -> student::Kind {
+pub fn student_kind(feature: &CodedFeature) -> student::Kind {
     match feature.kind {
         Kind::Number => student::Kind::Number,
         Kind::Category => student::Kind::Category { levels: feature.levels.len() },

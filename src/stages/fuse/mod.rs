@@ -18,8 +18,9 @@ use crate::lake::bridge::to_arrow;
 use crate::lake::part::{self, Part, Use};
 use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::maths::exact_sum::ExactMeans;
-use crate::relevance::profile::distance::Distances;
+use crate::relevance::profile::distance::{Distances, LEAST_JS};
 use crate::relevance::training::calculator::Calculator;
+use crate::relevance::training::pooled::NAME;
 use crate::run::context::Run;
 use crate::run::fold::Fold;
 use crate::stages::artifacts::{
@@ -37,8 +38,8 @@ impl Mapped for Step {
 
     fn map(run: &Run, pieces: Range<usize>) -> Result<ExactMeans> {
         let scored = SCORED.load(run.directory)?;
-        let (_, _, fuser, _) = load_fuser(run)?;
-        let names = names(run, &scored);
+        let (calculator, _, fuser, _) = load_fuser(run)?;
+        let names = names(run, &scored, &calculator);
         let schema = schema(run, &names)?;
         let rows = run.inputs.accounts.rows_of(pieces.clone());
         Fold { log: run.log, stage: "fuse", rows, pieces }.run(
@@ -49,7 +50,7 @@ impl Mapped for Step {
                 let mut rows = 0;
                 part::read(&SCORES.part(run, piece), |batch| {
                     rows += batch.num_rows() as u64;
-                    out.write(&fused_batch(run, &fuser, &batch, &schema, names.len(), weights)?)
+                    out.write(&fused_batch(run, &fuser, &batch, &schema, scored.active.len(), weights)?)
                 })?;
                 out.finish().map(|()| rows)
             },
@@ -59,7 +60,7 @@ impl Mapped for Step {
     fn reduce(run: &Run, weights: ExactMeans) -> Result<()> {
         let scored = SCORED.load(run.directory)?;
         let (calculator, distances, _, fusion) = load_fuser(run)?;
-        let names = names(run, &scored);
+        let names = names(run, &scored, &calculator);
         let folder = run.directory.stage("fuse");
         let profile = COUNTED_PROFILE.load(run.directory)?;
         let features = features_table(&names, &distances, &profile).map_err(|e| Error::bug(e.to_string()))?;
@@ -83,8 +84,10 @@ impl Mapped for Step {
     }
 }
 
-fn names<'a>(run: &'a Run, scored: &Scored) -> Vec<&'a str> {
-    scored.active.iter().map(|k| run.inputs.teachers[*k].name()).collect()
+/// The teachers that count, the pooled one last where there is one.
+fn names<'a>(run: &'a Run, scored: &Scored, calculator: &Calculator) -> Vec<&'a str> {
+    let given = scored.active.iter().map(|k| run.inputs.teachers[*k].name());
+    given.chain(calculator.pooled.iter().map(|_| NAME)).collect()
 }
 
 fn schema(run: &Run, teachers: &[&str]) -> Result<SchemaRef> {
@@ -108,7 +111,7 @@ fn fused_batch(
     means: &mut ExactMeans,
 ) -> Result<RecordBatch> {
     let (rows, classes) = (batch.num_rows(), run.pipeline.classes.len());
-    let mut floats = vec![Vec::with_capacity(rows); classes + teachers + 2];
+    let mut floats = vec![Vec::with_capacity(rows); classes + fuser.room().weights.len() + 2];
     let mut agree = [const { Vec::new() }; 3];
     let mut broken = None;
     each_row(fuser, &Scores::of(batch, teachers, classes)?, rows, |i, fused| {
@@ -181,41 +184,41 @@ fn teachers_table(
             .collect();
         (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
     };
+    let pooled = calculator.pooled.as_ref();
     let all = 0..teachers.len();
+    // the pooled teacher comes last; what it has no history for is null
+    let text = |name: &str, own: Vec<&str>, of_pooled: &'static str| {
+        Column::new(name.into(), own.into_iter().chain(pooled.map(|_| of_pooled)).collect::<Vec<_>>())
+    };
+    let number = |name: &str, own: Vec<Option<f64>>, of_pooled: Option<f64>| {
+        Column::new(name.into(), own.into_iter().chain(pooled.map(|_| of_pooled)).collect::<Vec<_>>())
+    };
+    let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
+    let relevance: Vec<f64> = distances.js.iter().map(|js| 1.0 / (js + LEAST_JS)).collect();
+    let slopes: Vec<f64> = calculator.calibrations.iter().map(|c| c.slope).collect();
+    let rows = teachers.iter().map(|t| t.bundle.training.rows).chain(pooled.map(|p| p.rows as u64));
     let base = DataFrame::new(
-        teachers.len(),
+        teachers.len() + usize::from(pooled.is_some()),
         vec![
-            Column::new("teacher".into(), teachers.iter().map(|t| t.name()).collect::<Vec<_>>()),
-            Column::new(
-                "scenario".into(),
-                teachers.iter().map(|t| t.bundle.scenario.as_str()).collect::<Vec<_>>(),
+            text("teacher", teachers.iter().map(|t| t.name()).collect(), NAME),
+            text(
+                "scenario",
+                teachers.iter().map(|t| t.bundle.scenario.as_str()).collect(),
+                "all histories together",
             ),
-            Column::new(
-                "training_rows".into(),
-                teachers.iter().map(|t| t.bundle.training.rows).collect::<Vec<_>>(),
-            ),
+            Column::new("training_rows".into(), rows.collect::<Vec<_>>()),
             Column::new("weight".into(), weights.to_vec()),
+            number("relevance", known(&relevance), None),
+            number("js_weight", known(&distances.weights), None),
+            number("domain_auc", domain_areas.to_vec(), None),
+            number("own_slope", known(&slopes), None),
+            number("foreign_slope", known(&judgement.slopes), None),
+            number("own_loss", all.clone().map(|k| judgement.cross_loss[k][k]).collect(), None),
+            number("foreign_loss", all.map(abroad).collect(), calculator.pooled_loss()),
             Column::new(
-                "relevance".into(),
-                distances
-                    .js
-                    .iter()
-                    .map(|js| 1.0 / (js + crate::relevance::profile::distance::LEAST_JS))
-                    .collect::<Vec<_>>(),
+                "trained".into(),
+                vec![calculator.trained; teachers.len() + usize::from(pooled.is_some())],
             ),
-            Column::new("js_weight".into(), distances.weights.clone()),
-            Column::new("domain_auc".into(), domain_areas.to_vec()),
-            Column::new(
-                "own_slope".into(),
-                calculator.calibrations.iter().map(|c| c.slope).collect::<Vec<_>>(),
-            ),
-            Column::new("foreign_slope".into(), judgement.slopes.clone()),
-            Column::new(
-                "own_loss".into(),
-                all.clone().map(|k| judgement.cross_loss[k][k]).collect::<Vec<Option<f64>>>(),
-            ),
-            Column::new("foreign_loss".into(), all.map(abroad).collect::<Vec<Option<f64>>>()),
-            Column::new("trained".into(), vec![calculator.trained; teachers.len()]),
         ],
     )?;
     let mean = |name: &str| col(name).mean();

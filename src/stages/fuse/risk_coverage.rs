@@ -17,8 +17,8 @@ use crate::stages::write_table;
 /// Writes the table into `folder`; without rows where fewer than three histories could play the target.
 pub fn write(run: &Run, calculator: &Calculator, folder: &Path) -> Result<()> {
     let pipeline = run.pipeline;
-    let played: Vec<Played> = calculator
-        .rehearsals
+    let rehearsed = calculator.rehearsed();
+    let played: Vec<Played> = rehearsed
         .iter()
         .map(|r| {
             let label = match (pipeline.fuse.method, pipeline.target.class_shares.is_some()) {

@@ -10,13 +10,13 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::features::coded::coded_columns;
 use crate::lake::part;
 use crate::relevance::maths::probability::evenly;
 use crate::run::context::Run;
 use crate::sources::history;
 use crate::stages::artifacts::{Profile, SAMPLE};
 use crate::stages::fit;
-use crate::stages::score::student_columns;
 use crate::student::{self, Sample, Student};
 
 /// Rows of each side.
@@ -55,7 +55,7 @@ fn area_of(run: &Run, k: usize, profile: &Profile, target: &[Vec<f32>]) -> Resul
     let Some(history) = history::open(teacher, &run.inputs.features)? else { return Ok(None) };
     let mut columns = vec![Vec::new(); profile.student.len()];
     history.blocks(|block| {
-        let more = student_columns(&profile.student, &run.inputs.features, &block)?;
+        let more = coded_columns(&profile.student, &run.inputs.features, &block)?;
         columns.iter_mut().zip(more).for_each(|(column, more)| column.extend(more));
         Ok(())
     })?;

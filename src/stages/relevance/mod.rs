@@ -22,7 +22,7 @@ use crate::relevance::profile::distance::{Distances, irrelevant};
 use crate::relevance::training::calculator::{Calculator, Repeat};
 use crate::run::context::Run;
 use crate::sources::training;
-use crate::stages::artifacts::{COUNTED_PROFILE, Fusion, Profile, SCORED, Scored, Settled};
+use crate::stages::artifacts::{COUNTED_POOLED, COUNTED_PROFILE, Fusion, Profile, SCORED, Scored, Settled};
 use crate::stages::relevance::base_rate::Known;
 use crate::stages::scores::{Row, Scores, over_scores, without};
 
@@ -46,6 +46,7 @@ pub fn run(run: &Run) -> Result<()> {
             json!({"js": distances.js}),
         );
     }
+    let pooled_share = calculator.pooled_share(&distances);
     let blend = calculator.blend(&distances)?;
     let means = target_means(run, &scored, &blend)?;
     let reference = Fuser::new(blend, &means);
@@ -54,11 +55,12 @@ pub fn run(run: &Run) -> Result<()> {
     let fuser = match run.pipeline.fuse.method {
         Method::Reference => reference,
         Method::Aligned => calculator.align(&reference, sample.clone(), known.ranges()),
-    };
+    }
+    .with_pooled(pooled_share);
     let constants = known.constants(run, &scored, &fuser)?;
     let mut rows = sample.finish();
     rows.truncate(ROWS_WITHOUT);
-    let without = (0..scored.active.len())
+    let without = (0..calculator.names().len())
         .into_par_iter()
         .map(|k| {
             settle_without(
@@ -66,6 +68,7 @@ pub fn run(run: &Run) -> Result<()> {
                 run.pipeline.fuse.method,
                 &calculator,
                 calculator.blend_without(k, &distances)?,
+                pooled_share.filter(|_| k < calculator.teachers.len()),
                 &known,
                 &rows,
             )
@@ -76,6 +79,7 @@ pub fn run(run: &Run) -> Result<()> {
         without,
         domain_areas: domain_classifier::areas(run, &scored.active, &profile, scored.units)?,
         base_rate: known.name().to_string(),
+        pooled_share,
     };
     let folder = run.directory.stage("relevance");
     write_json(run.directory.store, &folder.join("calculator.json"), &calculator)?;
@@ -89,6 +93,7 @@ fn settle_without(
     method: Method,
     calculator: &Calculator,
     blend: Blend,
+    pooled_share: Option<f64>,
     known: &Known,
     rows: &[Row],
 ) -> Result<Settled> {
@@ -102,7 +107,8 @@ fn settle_without(
     let fuser = match method {
         Method::Reference => reference,
         Method::Aligned => calculator.align(&reference, sample, known.ranges()),
-    };
+    }
+    .with_pooled(pooled_share);
     let constants = known.constants_without(k, &fuser, &rows)?;
     Ok(Settled { means, alignment: fuser.alignment().cloned(), constants })
 }
@@ -118,8 +124,12 @@ fn train(run: &Run, scored: &Scored, profile: &Profile) -> Result<Calculator> {
             json!({"why": why}),
         );
     }
-    let (mut calculator, _) =
-        training::train(run.inputs.panel(run.pipeline, run.log), &scored.active, profile.profiles.clone())?;
+    let (mut calculator, _) = training::train(
+        run.inputs.panel(run.pipeline, run.log),
+        &scored.active,
+        profile.profiles.clone(),
+        COUNTED_POOLED.load(run.directory)?,
+    )?;
     let found = training::repeats(&run.inputs.teachers, &scored.copies)?;
     let last = |name: String| found.iter().find(|r| r.name == name).map_or(name, |r| r.same_as.clone());
     calculator.repeats =

@@ -18,7 +18,8 @@ use crate::relevance::fusion::fuse::{Fused, Fuser};
 use crate::relevance::maths::probability::{entropy, first_largest};
 use crate::relevance::profile::distance::{Distances, irrelevant};
 use crate::relevance::training::calculator::Calculator;
-use crate::relevance::training::leave_one_out::Rehearsal;
+use crate::relevance::training::rehearsal::Mixed;
+use crate::relevance::training::rehearsal::Rehearsal;
 use crate::run::context::Run;
 use crate::stages::artifacts::{Fusion, Verdict};
 use crate::stages::scores::{Row, without};
@@ -42,12 +43,13 @@ pub fn write(
         Method::Aligned => Published::Aligned,
         Method::Reference => Published::Default,
     };
+    let rehearsals = calculator.rehearsed();
     let mut drops = Vec::new();
     for (k, without_k) in fusion.fusers_without(calculator, distances)?.iter().enumerate() {
         drops.push(drop_one(
             k,
             published,
-            calculator,
+            (calculator, &rehearsals),
             &fused,
             &fuse_all(without_k, rows, Some(k), |f| f.label.clone()),
         ));
@@ -62,8 +64,9 @@ pub fn write(
         irrelevant,
         seen(&fused, &fuser),
         drops,
-        &calculator.rehearsals,
-    );
+        &rehearsals,
+    )
+    .with_pooled(calculator.pooled.as_ref().zip(fusion.pooled_share));
     if let Some(differ) = findings.rivals_differ() {
         run.log.warn(
             "relevance",
@@ -75,7 +78,7 @@ pub fn write(
     let verdict = Verdict { sentences: verdict::sentences(&findings), distrust, findings };
     let folder = run.directory.stage("relevance");
     for (table, batch) in [
-        ("relevance_rehearsal", rehearsal_table(&calculator.rehearsals)),
+        ("relevance_rehearsal", rehearsal_table(&rehearsals, &calculator.rehearsals)),
         ("relevance_drop_one", drop_table(&verdict.findings.drops)),
         ("relevance_verdict", verdict_table(&verdict)),
     ] {
@@ -147,16 +150,18 @@ fn seen(fused: &[Kept], fuser: &Fuser) -> Seen {
 fn drop_one(
     k: usize,
     published: Published,
-    calculator: &Calculator,
+    (calculator, rehearsed): (&Calculator, &[Rehearsal]),
     with: &[Kept],
     without: &[Vec<f64>],
 ) -> DropOne {
-    let teacher = calculator.teachers[k].name.clone();
+    let teacher = calculator.names()[k].to_string();
+    // the pooled teacher has no history of its own
+    let judgement = (k < calculator.teachers.len()).then_some(&calculator.judgement);
     let moved =
         |(a, b): (&Kept, &Vec<f64>)| a.label.iter().zip(b).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
     let changes = |(a, b): (&Kept, &Vec<f64>)| share(first_largest(&a.label) != first_largest(b));
     let rows = with.len().max(1) as f64;
-    let (loss_change, rehearsals) = loss_change(&calculator.rehearsals, published, &teacher);
+    let (loss_change, rehearsals) = loss_change(rehearsed, published, &teacher);
     DropOne {
         same_as: None,
         weight: mean(with, |f| f.weights[k]),
@@ -164,8 +169,8 @@ fn drop_one(
         class_changes: with.iter().zip(without).map(changes).sum::<f64>() / rows,
         loss_change,
         rehearsals,
-        own_skill: own_skill(&calculator.judgement, k),
-        abroad: abroad(&calculator.judgement, k),
+        own_skill: judgement.and_then(|j| own_skill(j, k)),
+        abroad: judgement.and_then(|j| abroad(j, k)),
         teacher,
     }
 }
@@ -209,9 +214,15 @@ fn count(name: &str, values: impl Iterator<Item = usize>) -> (&str, ArrayRef, bo
 }
 
 /// A row for each history that played the target: log-losses and what the labels said of themselves.
-fn rehearsal_table(rows: &[Rehearsal]) -> Batch {
+///
+/// With a pooled teacher what is said of the aligned label is of the mixed one; `unpooled` is then the aligned
+/// label, `pooled` the trees of the other histories alone, and `pooled_share` the share that these chose.
+fn rehearsal_table(rows: &[Rehearsal], unpooled: &[Rehearsal]) -> Batch {
     let column = |name, of: &dyn Fn(&Rehearsal) -> f64| number(name, rows.iter().map(of));
-    table(vec![
+    let of_pooled = |of: fn(&Rehearsal, &Mixed) -> f64| {
+        unpooled.iter().map(move |r| r.mixed.as_ref().map(|m| of(r, m))).collect::<Vec<_>>()
+    };
+    let mut columns = vec![
         text("history", rows.iter().map(|r| r.history.clone())),
         count("rows", rows.iter().map(|r| r.rows)),
         column("uniform", &|r| r.uniform),
@@ -230,7 +241,15 @@ fn rehearsal_table(rows: &[Rehearsal]) -> Batch {
         column("default_confidence", &|r| r.default_said.confidence),
         column("aligned_accuracy", &|r| r.aligned_said.accuracy),
         column("aligned_confidence", &|r| r.aligned_said.confidence),
-    ])
+    ];
+    if unpooled.iter().any(|r| r.mixed.is_some()) {
+        columns.extend([
+            maybe("unpooled", of_pooled(|r, _| r.aligned).into_iter()),
+            maybe("pooled", of_pooled(|_, m| m.losses[m.losses.len() - 1]).into_iter()),
+            maybe("pooled_share", of_pooled(|_, m| m.share).into_iter()),
+        ]);
+    }
+    table(columns)
 }
 
 /// A row for each teacher: what changes without it.

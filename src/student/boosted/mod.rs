@@ -77,6 +77,15 @@ impl Default for Settings {
 
 /// Fits to every row of `sample`, from `start`'s logits or, without, from the mean soft label.
 pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Result<TreeStudent> {
+    Ok(fit_with_gains(sample, start, settings)?.0)
+}
+
+/// [`fit`], with what each column's splits gained together: its importance.
+pub fn fit_with_gains(
+    sample: &Sample,
+    start: Option<Logistic>,
+    settings: &Settings,
+) -> Result<(TreeStudent, Vec<f64>)> {
     sample.check()?;
     let binned = Binned::new(sample);
     let mut boosting = Boosting::new(sample, start.as_ref());
@@ -84,6 +93,7 @@ pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Res
         binned.columns.iter().map(|&j| matches!(sample.kinds[j], Kind::Category { .. })).collect();
     let mut grower = Grower::new(&binned, categories, settings.max_leaves);
     let mut trees: Vec<Tree> = Vec::new();
+    let mut gains = vec![0.0; sample.columns.len()];
     for _ in 0..if start.is_some() { settings.rounds_on_start } else { settings.rounds } {
         let mut grew = false;
         for (output, (scale, packed)) in boosting.gradients().into_iter().enumerate() {
@@ -91,6 +101,7 @@ pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Res
                 Limits { scale, ridge: settings.ridge, min_hessian: settings.min_hessian, min_gain: 1e-9 };
             let grown = grower.grow(&packed, &limits, settings.learning_rate, &mut boosting.raw[output]);
             grew |= !grown.branches.is_empty();
+            grown.branches.iter().for_each(|b| gains[binned.columns[b.found.feature]] += b.found.gain);
             trees.push(tree(grown, &binned, output));
         }
         if !grew {
@@ -108,7 +119,7 @@ pub fn fit(sample: &Sample, start: Option<Logistic>, settings: &Settings) -> Res
         sum_in_f32: false,
         link,
     };
-    TreeStudent::new("boosted", sample.kinds.to_vec(), sample.classes, start, ensemble)
+    Ok((TreeStudent::new("boosted", sample.kinds.to_vec(), sample.classes, start, ensemble)?, gains))
 }
 
 /// The state between rounds.
