@@ -9,3 +9,4 @@ pub mod owner_profile;
 pub mod sketch;
 pub mod support;
 pub mod training;
+pub mod trial;

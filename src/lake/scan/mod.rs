@@ -58,6 +58,13 @@ pub struct Unit {
     first_row: u64,
 }
 
+impl Unit {
+    /// Its first rows alone.
+    pub fn first(&self, rows: usize) -> Unit {
+        Unit { take: self.take.min(rows), ..self.clone() }
+    }
+}
+
 /// The accounts of one scenario.
 #[derive(Clone)]
 pub struct Accounts {
