@@ -98,6 +98,8 @@ teachers: setup target/bench/venv/.done build ## makes the committed teachers an
 	cargo run --release --locked --quiet --example lake -- target/lakes/risk
 	cargo run --release --locked --quiet --example lake -- target/lakes/abuse --family abuse
 	target/bench/venv/bin/python fixtures/teachers/train.py target/lakes/risk target/lakes/abuse
+	target/bench/venv/bin/python -m pip install --quiet --requirement fixtures/shapes/requirements.txt
+	OMP_NUM_THREADS=1 target/bench/venv/bin/python fixtures/shapes/make.py
 	$(MAKE) lake
 	rm -rf $(DEMO)/studio
 	$(COLDSTART) run fixtures/teachers/studio.pipeline.toml --date 2025-12-31

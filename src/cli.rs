@@ -55,11 +55,16 @@ struct Cli {
 enum Command {
     /// Runs all stages and publishes; resumes what an earlier try finished.
     Run(RunArgs),
-    /// Reads everything it can without scoring, says what would happen, writes nothing.
+    /// Reads everything it can, scores a few accounts, says what would happen, writes nothing.
     Check {
         pipeline: PathBuf,
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
+    },
+    /// Bundles: what a model file and what is known of it make a teacher.
+    Teacher {
+        #[command(subcommand)]
+        command: TeacherCommand,
     },
     /// Sketches a scenario for sharing: what a teacher's owner ships where the accounts may not leave.
     Profile(ProfileArgs),
@@ -116,6 +121,12 @@ enum Command {
         #[command(flatten)]
         run: RunArgs,
     },
+}
+
+#[derive(Subcommand)]
+enum TeacherCommand {
+    /// Makes a bundle of a model file and its labelled history; asks for what neither says.
+    Add(Box<commands::add::Request>),
 }
 
 #[derive(Subcommand)]
@@ -293,6 +304,7 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
             output,
             log,
         ),
+        Command::Teacher { command: TeacherCommand::Add(request) } => commands::add::add(request),
         Command::Check { pipeline, overrides } => {
             commands::check::check(&Pipeline::read(pipeline, overrides)?)
         }
@@ -384,6 +396,7 @@ fn run_name(command: &Command) -> String {
         | Command::Advise { pipeline: place, .. }
         | Command::Profile(ProfileArgs { accounts: place, .. }) => place.display().to_string(),
         Command::Units(command) => command.place().display().to_string(),
+        Command::Teacher { command: TeacherCommand::Add(request) } => request.model.display().to_string(),
     }
 }
 

@@ -1,18 +1,24 @@
-//! `coldstart check`: what a run would do, without scoring and without writing.
+//! `coldstart check`: what a run would do, without writing. A few accounts are scored with every teacher: what a
+//! run would refuse after it has read everything is refused now, with the same words.
 
 use serde_json::{Value, json};
 
 use crate::config::Pipeline;
 use crate::error::Result;
 use crate::sources::inputs::Inputs;
+use crate::sources::trial;
+
+/// Accounts that are scored.
+const ACCOUNTS: usize = 64;
 
 /// Opens and checks every input.
 pub fn check(pipeline: &Pipeline) -> Result<Value> {
     let inputs = Inputs::open(pipeline)?;
+    let scored = score(&inputs)?;
     let teachers: Vec<Value> = inputs
         .teachers
         .iter()
-        .map(|t| json!({"name": t.name(), "format": t.bundle.model.format, "training_rows": t.bundle.training.rows, "history": t.bundle.history_path().is_some()}))
+        .map(|t| json!({"name": t.name(), "format": t.bundle.model.format, "training_rows": t.bundle.training.rows, "history": t.bundle.history_path().is_some(), "notes": t.notes}))
         .collect();
     Ok(json!({
         "status": "ok",
@@ -23,6 +29,17 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
         "absent_features": inputs.features.iter().filter(|f| !f.present).map(|f| &f.name).collect::<Vec<_>>(),
         "ignored_label_columns": inputs.ignored,
         "teachers": teachers,
+        "scored": scored,
         "output": pipeline.output_path().display().to_string(),
     }))
+}
+
+/// Scores a few accounts with every teacher; how many.
+fn score(inputs: &Inputs) -> Result<usize> {
+    let Some(batch) = trial::sample(&inputs.accounts, &inputs.present(), ACCOUNTS)? else { return Ok(0) };
+    let block = trial::decode(&inputs.accounts, &batch, &inputs.features)?;
+    for (teacher, encoder) in inputs.teachers.iter().zip(&inputs.encoders) {
+        trial::scores(teacher, &inputs.plan, encoder, &block)?;
+    }
+    Ok(block.rows)
 }

@@ -1,5 +1,6 @@
 //! The commands beside the run. None of them changes a published table.
 
+pub mod add;
 pub mod advise;
 pub mod check;
 pub mod evaluate;

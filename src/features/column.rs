@@ -2,12 +2,11 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int32Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-
 pub use crate::features::kind::Kind;
 
 /// The code of a null in [`Column::Category`].
@@ -58,7 +57,8 @@ pub fn readable(kind: Kind, data_type: &DataType) -> bool {
         (_, D::Null) => true,
         (Kind::Number, D::Boolean | D::Float16 | D::Decimal128(..) | D::Decimal256(..)) => true,
         (Kind::Number, t) => t.is_integer() || t.is_floating(),
-        (Kind::Category, D::Utf8 | D::LargeUtf8 | D::Utf8View) => true,
+        (Kind::Category, D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Boolean) => true,
+        (Kind::Category, t) if t.is_integer() || t.is_floating() => true,
         (Kind::Category, D::Dictionary(_, values)) => {
             matches!(**values, D::Utf8 | D::LargeUtf8 | D::Utf8View)
         }
@@ -72,7 +72,7 @@ pub fn decode(kind: Kind, array: &ArrayRef) -> Result<(Column, NonFinite)> {
     if !readable(kind, array.data_type()) {
         let wanted = match kind {
             Kind::Number => "a number or boolean",
-            Kind::Category => "a string or dictionary of strings",
+            Kind::Category => "a string, a dictionary of strings, a number or boolean",
         };
         return Err(Error::data(format!("{wanted} is expected, the column is {}", array.data_type())));
     }
@@ -81,6 +81,7 @@ pub fn decode(kind: Kind, array: &ArrayRef) -> Result<(Column, NonFinite)> {
     }
     match kind {
         Kind::Number => decode_number(array),
+        Kind::Category if array.data_type().is_numeric() => decode_numbers_as_category(array),
         Kind::Category => Ok((decode_category(array)?, NonFinite::default())),
     }
 }
@@ -110,6 +111,28 @@ fn decode_number(array: &ArrayRef) -> Result<(Column, NonFinite)> {
     Ok((Column::Number(values), odd))
 }
 
+/// Numbers as categories: whole ones without a fraction, as `values` has them.
+fn decode_numbers_as_category(array: &ArrayRef) -> Result<(Column, NonFinite)> {
+    let failed = |e| Error::data(format!("cannot be read as numbers: {e}"));
+    let mut levels = Levels::default();
+    // text of a number is made once for each of its values
+    if array.data_type().is_integer() {
+        let wide = cast(array, &DataType::Decimal128(20, 0)).map_err(failed)?;
+        let values = wide.as_primitive::<Decimal128Type>();
+        let mut known: HashMap<i128, u32> = HashMap::new();
+        let mut code = |v: i128| *known.entry(v).or_insert_with(|| levels.code(&v.to_string()));
+        let codes = values.iter().map(|v| v.map_or(NULL, &mut code)).collect();
+        return Ok((Column::Category { codes, levels: levels.names }, NonFinite::default()));
+    }
+    let (Column::Number(values), odd) = decode_number(array)? else {
+        return Err(Error::bug("numbers are not decoded as numbers"));
+    };
+    let mut known: HashMap<u64, u32> = HashMap::new();
+    let mut code = |v: f64| *known.entry(v.to_bits()).or_insert_with(|| levels.code(&level_of_number(v)));
+    let codes = values.iter().map(|v| if v.is_nan() { NULL } else { code(*v) }).collect();
+    Ok((Column::Category { codes, levels: levels.names }, odd))
+}
+
 fn decode_category(array: &ArrayRef) -> Result<Column> {
     let failed = |e| Error::data(format!("cannot be read as text: {e}"));
     if let DataType::Dictionary(..) = array.data_type() {
@@ -132,6 +155,14 @@ fn decode_category(array: &ArrayRef) -> Result<Column> {
     let mut levels = Levels::default();
     let codes = strings.iter().map(|v| v.map_or(NULL, |v| levels.code(v))).collect();
     Ok(Column::Category { codes, levels: levels.names })
+}
+
+/// A category as text: whole numbers without a fraction, truth values as `true` and `false`.
+pub fn level_of_number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+        return (value as i64).to_string();
+    }
+    value.to_string()
 }
 
 #[derive(Default)]

@@ -1,26 +1,27 @@
 //! The part of ONNX's protobuf messages that is needed to write a model and to look into one. Field numbers
 //! are those of onnx.proto (ONNX 1.16, IR version 10); fields that are not listed are skipped when read.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
 use crate::error::{Error, Result};
 
-/// Decodes a model. Refuses what is none, and one whose constants lie in other files: a bundle's model is one
-/// file.
+/// Decodes a model; refuses what is none.
 pub fn read(bytes: &[u8]) -> Result<ModelProto> {
-    let refused = |message: String| Error::data(message).with("format", "onnx");
-    let model = ModelProto::decode(bytes).map_err(|e| refused(format!("this is not an ONNX model: {e}")))?;
-    let functions = model.functions.iter().flat_map(|f| &f.node);
-    let outside = model
-        .graph
-        .iter()
-        .find_map(GraphProto::outside)
-        .or_else(|| functions.into_iter().find_map(NodeProto::outside));
-    match outside {
-        Some(tensor) => Err(refused("the model keeps constants in another file (external data)".into())
-            .with("tensor", tensor.name.chars().take(200).collect::<String>())
-            .hint("save it as one file: onnx.save(model, path, save_as_external_data=False)")),
-        None => Ok(model),
+    ModelProto::decode(bytes)
+        .map_err(|e| Error::data(format!("this is not an ONNX model: {e}")).with("format", "onnx"))
+}
+
+impl ModelProto {
+    /// Names of the files, relative to the model's folder, in which it keeps constants, at any depth, with the
+    /// name of a constant in each. A constant that is outside and does not say where has an empty one.
+    pub fn outside(&self) -> BTreeMap<&str, &str> {
+        let mut found = BTreeMap::new();
+        let functions = self.functions.iter().flat_map(|f| &f.node);
+        self.graph.iter().for_each(|graph| graph.outside(&mut found));
+        functions.for_each(|node| node.outside(&mut found));
+        found
     }
 }
 
@@ -87,21 +88,20 @@ pub struct GraphProto {
 }
 
 impl GraphProto {
-    /// A constant, at any depth, that is kept outside the model.
-    fn outside(&self) -> Option<&TensorProto> {
+    fn outside<'a>(&'a self, found: &mut BTreeMap<&'a str, &'a str>) {
         let sparse = self.sparse_initializer.iter().flat_map(SparseTensorProto::parts);
-        let own = self.initializer.iter().chain(sparse).find(|t| t.is_outside());
-        own.or_else(|| self.node.iter().find_map(NodeProto::outside))
+        found.extend(self.initializer.iter().chain(sparse).filter_map(TensorProto::outside));
+        self.node.iter().for_each(|node| node.outside(found));
     }
 }
 
 impl NodeProto {
-    fn outside(&self) -> Option<&TensorProto> {
-        self.attribute.iter().find_map(|a| {
+    fn outside<'a>(&'a self, found: &mut BTreeMap<&'a str, &'a str>) {
+        for a in &self.attribute {
             let sparse = a.sparse_tensor.iter().chain(&a.sparse_tensors).flat_map(SparseTensorProto::parts);
-            let own = a.t.iter().chain(&a.tensors).chain(sparse).find(|t| t.is_outside());
-            own.or_else(|| a.g.iter().chain(&a.graphs).find_map(GraphProto::outside))
-        })
+            found.extend(a.t.iter().chain(&a.tensors).chain(sparse).filter_map(TensorProto::outside));
+            a.g.iter().chain(&a.graphs).for_each(|graph| graph.outside(found));
+        }
     }
 }
 
@@ -193,8 +193,17 @@ pub struct TensorProto {
 }
 
 impl TensorProto {
-    fn is_outside(&self) -> bool {
-        self.data_location != 0 || !self.external_data.is_empty()
+    /// The file in which the values are, if they are in one, and the tensor's name.
+    fn outside(&self) -> Option<(&str, &str)> {
+        let is_outside = self.data_location != 0 || !self.external_data.is_empty();
+        let place = self.external_data.iter().find(|entry| entry.key == "location");
+        is_outside.then(|| (place.map_or("", |entry| entry.value.as_str()), self.name.as_str()))
+    }
+
+    /// The values of a tensor of strings; None for another type.
+    pub fn texts(&self) -> Option<Vec<String>> {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        (self.data_type == element::STRING).then(|| self.string_data.iter().map(text).collect())
     }
 
     /// The values of a tensor of float32 or float64; None for another type, and where there are not as many
@@ -214,12 +223,15 @@ impl TensorProto {
         self.fits(values)
     }
 
-    /// The same for int64 and uint8.
+    /// The same for int64, int32 and uint8.
     pub fn integers(&self) -> Option<Vec<i64>> {
         let values: Vec<i64> = match self.data_type {
             element::INT64 if self.raw_data.is_empty() => self.int64_data.clone(),
             element::INT64 => chunks(&self.raw_data)?.iter().map(|b| i64::from_le_bytes(*b)).collect(),
-            element::UINT8 if self.raw_data.is_empty() => {
+            element::INT32 if !self.raw_data.is_empty() => {
+                chunks(&self.raw_data)?.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()
+            }
+            element::UINT8 | element::INT32 if self.raw_data.is_empty() => {
                 self.int32_data.iter().map(|&v| i64::from(v)).collect()
             }
             element::UINT8 => self.raw_data.iter().map(|&b| i64::from(b)).collect(),
@@ -259,8 +271,10 @@ impl SparseTensorProto {
 pub mod element {
     pub const FLOAT: i32 = 1;
     pub const UINT8: i32 = 2;
+    pub const INT32: i32 = 6;
     pub const INT64: i32 = 7;
     pub const STRING: i32 = 8;
+    pub const FLOAT16: i32 = 10;
     pub const BOOL: i32 = 9;
     pub const DOUBLE: i32 = 11;
 }

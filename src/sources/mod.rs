@@ -11,3 +11,4 @@ pub mod repeats;
 pub mod sketch;
 pub mod support;
 pub mod training;
+pub mod trial;

@@ -1,11 +1,15 @@
 //! A teacher bundle: a directory with `teacher.toml`, the model file and, mostly, its labelled history.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::features::column::level_of_number;
 use crate::features::kind::Kind;
+use crate::models::{Told, onnx_proto};
 use crate::relevance::training::pooled::NAME as POOLED;
 
 /// The largest model file that is read, in bytes.
@@ -13,6 +17,8 @@ pub const LARGEST_MODEL: u64 = 1 << 30;
 /// The largest `teacher.toml`, in bytes.
 const LARGEST_TOML: u64 = 64 << 20;
 const MOST_CLASSES: usize = 10_000;
+/// What a constant that is kept in a file of its own says of it in an ONNX model.
+const OUTSIDE: &[u8] = b"location";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +33,16 @@ pub struct Bundle {
     pub features: Vec<FeatureSpec>,
     #[serde(skip)]
     pub folder: PathBuf,
+    /// For each input of the model the place of its column among those that the features make, where they are in
+    /// another order.
+    #[serde(skip)]
+    pub order: Option<Vec<usize>>,
+    /// The program that wrote an ONNX model, as the model says.
+    #[serde(skip)]
+    pub producer: String,
+    /// Files beside the model that hold some of its constants, relative to the folder.
+    #[serde(skip)]
+    pub outside: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +52,21 @@ pub struct ModelFile {
     pub format: Format,
     /// Names of the model's outputs, in their order.
     pub classes: Vec<String>,
+    /// The value that the library takes for missing: `missing` of XGBoost. It is fed as NaN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<f64>,
+    /// The objective of a LightGBM model that was trained with a custom one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<String>,
+    /// Boosting rounds that count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<usize>,
+    /// The output of an ONNX graph that has the probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Rows that an ONNX graph is given at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +104,14 @@ pub struct Training {
 #[serde(deny_unknown_fields)]
 pub struct FeatureSpec {
     pub name: String,
+    /// What the model calls it, if not by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
     pub kind: Kind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encode: Option<Encode>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Texts, whole numbers or truth values; all are kept as text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "levels")]
     pub values: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<MissingValue>,
@@ -122,11 +157,53 @@ impl Bundle {
         Ok(Bundle { folder: folder.to_path_buf(), ..bundle })
     }
 
-    fn inside(self) -> Result<Bundle> {
+    fn inside(mut self) -> Result<Bundle> {
         for file in self.files() {
             stays_inside(&self.folder, &file).map_err(|e| e.file(&self.folder.join("teacher.toml")))?;
         }
+        if self.model.format == Format::Onnx {
+            self.outside = self.find_outside().map_err(|e| e.file(&self.model_path()))?;
+        }
         Ok(self)
+    }
+
+    /// The files in which an ONNX model keeps constants.
+    fn find_outside(&self) -> Result<Vec<String>> {
+        let bytes = read_limited(&self.model_path())?;
+        // the word stands in every model that has such a file; most have none, and are not decoded for it
+        if !bytes.windows(OUTSIDE.len()).any(|w| w == OUTSIDE) {
+            return Ok(Vec::new());
+        }
+        let model = onnx_proto::read(&bytes)?;
+        let beside = Path::new(&self.model.file).parent().unwrap_or(Path::new(""));
+        let mut files = Vec::new();
+        for (location, tensor) in model.outside() {
+            let file = beside.join(location).to_string_lossy().into_owned();
+            stays_inside(&self.folder, if location.is_empty() { "" } else { &file }).map_err(|e| {
+                Error::data("the model keeps constants in another file (external data) that is not in the bundle")
+                    .with("tensor", tensor.chars().take(200).collect::<String>())
+                    .with("location", location.chars().take(200).collect::<String>())
+                    .with("because", e.message())
+                    .hint("put that file beside the model, or save the model as one file: onnx.save(model, path, save_as_external_data=False)")
+            })?;
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    /// The constants that the model keeps outside, by the names of their files in it.
+    pub fn read_outside(&self) -> Result<BTreeMap<String, Arc<[u8]>>> {
+        let beside = Path::new(&self.model.file).parent().unwrap_or(Path::new(""));
+        let read = |file: &String| {
+            let name = Path::new(file).strip_prefix(beside).unwrap_or(Path::new(file));
+            Ok((name.to_string_lossy().into_owned(), read_limited(&self.folder.join(file))?.into()))
+        };
+        self.outside.iter().map(read).collect()
+    }
+
+    /// What the description says of a model whose file may be silent about it.
+    pub fn told(&self) -> Told {
+        Told { objective: self.model.objective.clone(), rounds: self.model.rounds }
     }
 
     /// A `teacher.toml` without a look at the files that it names.
@@ -162,7 +239,8 @@ impl Bundle {
     /// Every file that decides what the teacher says, relative to its folder.
     pub fn files(&self) -> Vec<String> {
         let history = self.history.iter().flat_map(|h| [h.accounts.clone(), h.profile.clone()]).flatten();
-        ["teacher.toml".to_string(), self.model.file.clone()].into_iter().chain(history).collect()
+        let model = [self.model.file.clone()].into_iter().chain(self.outside.iter().cloned());
+        ["teacher.toml".to_string()].into_iter().chain(model).chain(history).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -199,6 +277,7 @@ impl Bundle {
             }
             feature.check(self.model.format)?;
         }
+        self.model.check()?;
         match &self.history {
             Some(h) if h.accounts.is_some() && h.label.is_none() => {
                 refuse("history.label", "", "a history needs the name of its label column")
@@ -211,7 +290,71 @@ impl Bundle {
     }
 }
 
+/// A category as TOML has it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Level {
+    Truth(bool),
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+fn levels<'de, D: serde::Deserializer<'de>>(values: D) -> std::result::Result<Vec<String>, D::Error> {
+    let levels = Vec::<Level>::deserialize(values)?;
+    Ok(levels
+        .into_iter()
+        .map(|level| match level {
+            Level::Truth(truth) => truth.to_string(),
+            Level::Whole(number) => number.to_string(),
+            Level::Number(number) => level_of_number(number),
+            Level::Text(text) => text,
+        })
+        .collect())
+}
+
+impl ModelFile {
+    /// A model of which its file says the rest.
+    pub fn new(file: &str, format: Format, classes: Vec<String>) -> ModelFile {
+        let (missing, objective, rounds, output, batch) = (None, None, None, None, None);
+        ModelFile { file: file.to_string(), format, classes, missing, objective, rounds, output, batch }
+    }
+
+    /// Each key is of the formats that can do what it says.
+    fn check(&self) -> Result<()> {
+        let refuse = |key: &'static str, why: &str| Err(Error::data(why).with("key", key));
+        let trees = matches!(self.format, Format::Lightgbm | Format::Xgboost);
+        match self {
+            ModelFile { missing: Some(m), .. } if m.is_infinite() => {
+                refuse("model.missing", "a number, or nan, is missing")
+            }
+            ModelFile { missing: Some(_), format: Format::Coldstart, .. } => {
+                refuse("model.missing", "a student takes nulls alone for missing")
+            }
+            ModelFile { objective: Some(_), format, .. } if *format != Format::Lightgbm => {
+                refuse("model.objective", "the objective is for LightGBM models with a custom one")
+            }
+            ModelFile { rounds: Some(_), .. } if !trees => {
+                refuse("model.rounds", "rounds are for LightGBM and XGBoost models")
+            }
+            ModelFile { output: Some(_), format, .. } if *format != Format::Onnx => {
+                refuse("model.output", "an output is named for ONNX models only")
+            }
+            ModelFile { batch: Some(_), format, .. } if *format != Format::Onnx => {
+                refuse("model.batch", "rows of a run are for ONNX models only")
+            }
+            ModelFile { batch: Some(0), .. } => refuse("model.batch", "a run takes one row or more"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl FeatureSpec {
+    /// What the model calls it.
+    pub fn input(&self) -> &str {
+        self.input.as_deref().unwrap_or(&self.name)
+    }
+
     fn check(&self, format: Format) -> Result<()> {
         let refuse = |why: &str| Err(Error::data(why).with("key", "features").column(&self.name));
         match (self.kind, self.encode) {
@@ -220,7 +363,7 @@ impl FeatureSpec {
             (Kind::Category, Some(Encode::Text)) if format != Format::Onnx => {
                 return refuse("`encode = \"text\"` is for ONNX models only");
             }
-            (Kind::Category, Some(Encode::Code | Encode::OneHot)) if self.values.is_empty() => {
+            (Kind::Category, Some(Encode::OneHot)) if self.values.is_empty() => {
                 return refuse("`values` is missing");
             }
             _ => {}
@@ -235,6 +378,7 @@ impl FeatureSpec {
         match (&self.missing, self.kind) {
             (Some(MissingValue::Number(v)), Kind::Number) if v.is_finite() => Ok(()),
             (None, _) | (Some(MissingValue::Text(_)), Kind::Category) => Ok(()),
+            (Some(MissingValue::Number(v)), Kind::Category) if v.is_finite() => Ok(()),
             _ => refuse("`missing` is a finite number for a number and a text for a category"),
         }
     }

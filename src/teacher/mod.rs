@@ -1,6 +1,7 @@
 //! Teachers: trained classifiers of related scenarios, read from their bundles and ready to score a batch of
 //! accounts.
 
+pub mod agree;
 pub mod bundle;
 pub mod encode;
 pub mod onnx;
@@ -8,33 +9,44 @@ pub mod onnx;
 use std::borrow::Cow;
 use std::path::Path;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 
 use crate::config::{Pipeline, TeacherRef};
 use crate::error::{Error, Result, nearest};
 use crate::features::block::{Block, Feature};
-use crate::features::column;
-use crate::models::trees;
+use crate::features::column::{self, Kind, level_of_number};
+use crate::models::linear::{Linear, LinearTrees};
+use crate::models::onnx_proto::{self, ModelProto};
+use crate::models::said::Said;
 use crate::models::trees::engine::{Engine, Scratch};
+use crate::models::trees::exact::{self, Exact};
 use crate::models::trees::onnx::TreeGraph;
 use crate::models::trees::onnx::columns::Prepared;
+use crate::models::{Read, Scorer, onnx_facts, trees};
 use crate::student::Student;
-use crate::teacher::bundle::{Bundle, Format};
+use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, Format};
 use crate::teacher::encode::{Encoder, Matrix};
 
 /// What computes a teacher's probabilities.
 enum Model {
-    /// A tree ensemble over the columns as they are.
-    Trees(Engine),
-    /// A tree ensemble over the columns that an ONNX graph makes of them.
-    TreeGraph(Engine, Vec<Prepared>),
-    Onnx(onnx::Onnx),
+    /// A tree ensemble over the columns as they are; of float64 ones where its library compares in float64.
+    Trees(Engine, Vec<Exact>),
+    Linear(Linear),
+    LinearTrees(LinearTrees),
+    /// A tree ensemble over the columns that an ONNX graph makes of them; the rest is empty for float32 inputs.
+    TreeGraph(Engine, Vec<Prepared>, Vec<Exact>),
+    Onnx(Box<onnx::Onnx>),
     Student(Box<dyn Student>),
 }
+
+/// How far the outputs of an account may sum from 1: more than float16 rounds.
+const SUM_TOLERANCE: f64 = 2e-3;
 
 /// A teacher whose classes are the target's.
 pub struct Teacher {
     pub bundle: Bundle,
+    /// What the model file decided, and what it does not say, in sentences.
+    pub notes: Vec<String>,
     model: Model,
     /// For each class of the model its index among the target's classes.
     pub onto: Vec<usize>,
@@ -64,8 +76,9 @@ impl Teacher {
             .value(bundle.training.rows)
             .hint("name another teacher, or lower relevance.min_training_rows"));
         }
-        let onto = map_classes(&bundle, reference, &pipeline.classes)
-            .map_err(|e| e.file(&folder.join("teacher.toml")))?;
+        let toml = folder.join("teacher.toml");
+        let onto =
+            |bundle: &Bundle| map_classes(bundle, reference, &pipeline.classes).map_err(|e| e.file(&toml));
         Teacher::with_model(bundle, onto, pipeline.classes.len())
     }
 
@@ -73,15 +86,20 @@ impl Teacher {
     pub fn alone(folder: &Path) -> Result<Teacher> {
         let bundle = Bundle::read_model(folder)?;
         let classes = bundle.model.classes.len();
-        Teacher::with_model(bundle, (0..classes).collect(), classes)
+        Teacher::with_model(bundle, |bundle| Ok((0..bundle.model.classes.len()).collect()), classes)
     }
 
-    fn with_model(bundle: Bundle, onto: Vec<usize>, classes: usize) -> Result<Teacher> {
+    fn with_model(
+        mut bundle: Bundle,
+        onto: impl Fn(&Bundle) -> Result<Vec<usize>>,
+        classes: usize,
+    ) -> Result<Teacher> {
+        // a stranger among the classes is a matter of the pipeline, whatever the model
+        onto(&bundle)?;
         let path = bundle.model_path();
-        let model = load_model(&bundle, &path).map_err(|e| e.file(&path))?;
-        let teacher = Teacher { bundle, model, onto, classes };
-        teacher.check_shape().map_err(|e| e.file(&path))?;
-        Ok(teacher)
+        let (model, notes) = load_model(&mut bundle).map_err(|e| e.file(&path))?;
+        let onto = onto(&bundle)?;
+        Ok(Teacher { bundle, notes, model, onto, classes })
     }
 
     pub fn name(&self) -> &str {
@@ -105,83 +123,157 @@ impl Teacher {
         let (own, rows) = (self.onto.len(), block.rows);
         work.own.resize(rows * own, 0.0);
         match &self.model {
-            Model::Trees(engine) => {
+            Model::Trees(engine, exact) if exact.is_empty() => {
                 engine.predict(&encoder.columns(matrix), &mut work.own, &mut work.scratch)
             }
-            Model::TreeGraph(engine, prepared) => {
+            Model::Trees(engine, exact) => {
+                let columns = encoder.exact_columns(block, matrix, exact.iter().enumerate());
+                engine.predict(&slices(&columns), &mut work.own, &mut work.scratch);
+            }
+            Model::Linear(model) => model.predict(&encoder.columns(matrix), &mut work.own),
+            Model::LinearTrees(model) => {
+                let columns: Vec<Vec<f64>> =
+                    (0..encoder.width()).map(|column| encoder.wide(block, matrix, column)).collect();
+                model.predict(&columns, &mut work.own);
+            }
+            Model::TreeGraph(engine, prepared, exact) => {
                 let inputs = encoder.columns(matrix);
-                let columns: Vec<Cow<[f32]>> = prepared.iter().map(|p| p.of(&inputs)).collect();
-                let columns: Vec<&[f32]> = columns.iter().map(|c| c.as_ref()).collect();
-                engine.predict(&columns, &mut work.own, &mut work.scratch);
+                let columns = match exact.is_empty() {
+                    true => prepared.iter().map(|p| p.of(&inputs)).collect(),
+                    false => {
+                        let sources = prepared.iter().map(|p| p.source);
+                        encoder.exact_columns(block, matrix, sources.zip(exact))
+                    }
+                };
+                engine.predict(&slices(&columns), &mut work.own, &mut work.scratch);
             }
             Model::Student(student) => student.predict(&encoder.columns(matrix), &mut work.own),
             Model::Onnx(onnx) => onnx
                 .predict(encoder, block, matrix, &mut work.own)
                 .map_err(|e| e.file(&self.bundle.model_path()))?,
         }
+        self.check_rows(&work.own).map_err(|e| e.file(&self.bundle.model_path()))?;
         out.fill(0.0);
         for (from, to) in work.own.chunks_exact(own).zip(out.chunks_exact_mut(self.classes)) {
             for (p, class) in from.iter().zip(&self.onto) {
                 to[*class] += p;
             }
         }
-        match out.iter().all(|p| p.is_finite() && (-1e-6..=1.0 + 1e-6).contains(p)) {
-            true => Ok(()),
-            false => Err(Error::data("the model's outputs are not probabilities")
-                .file(&self.bundle.model_path())
-                .hint("export it with probabilities as its output")),
-        }
+        Ok(())
     }
 
-    /// The model must have as many inputs and outputs as the bundle says.
-    fn check_shape(&self) -> Result<()> {
-        let width = self.bundle.matrix_width();
-        let (inputs, classes) = match &self.model {
-            Model::Trees(engine) => (engine.features(), engine.classes()),
-            // its columns are of the features' making
-            Model::TreeGraph(engine, _) => (width, engine.classes()),
-            Model::Student(student) => (student.kinds().len(), student.classes()),
-            Model::Onnx(_) => return Ok(()),
-        };
-        if classes != self.onto.len() {
-            let said = self.onto.len();
-            return Err(Error::data(format!("the model has {classes} classes, teacher.toml names {said}"))
-                .with("key", "model.classes"));
+    /// The model's outputs must be probabilities; those of an ONNX graph, which may be anything, must sum to 1.
+    fn check_rows(&self, own: &[f64]) -> Result<()> {
+        let is_probability = |p: &f64| p.is_finite() && (-1e-6..=1.0 + 1e-6).contains(p);
+        if let Some(odd) = own.iter().find(|p| !is_probability(p)) {
+            return Err(Error::data("the model's outputs are not probabilities")
+                .value(odd)
+                .hint("export it with probabilities as its output"));
         }
-        match inputs == width {
-            true => Ok(()),
-            false => Err(Error::data(format!(
-                "the model has {inputs} inputs, the features of teacher.toml make {width}"
-            ))
-            .with("key", "features")),
+        if self.bundle.model.format != Format::Onnx {
+            return Ok(());
+        }
+        let sums = own.chunks_exact(self.onto.len()).map(|row| row.iter().sum::<f64>());
+        match sums.into_iter().find(|sum| (sum - 1.0).abs() > SUM_TOLERANCE) {
+            None => Ok(()),
+            Some(sum) => Err(Error::data("the model's outputs of an account do not sum to 1: they are no distribution over the classes")
+                .with("sum", format!("{sum:.4}"))
+                .hint(onnx::distribution_remedy(&self.bundle.producer))),
         }
     }
 }
 
-fn load_model(bundle: &Bundle, path: &Path) -> Result<Model> {
-    let bytes = bundle::read_limited(path)?;
-    Ok(match bundle.model.format {
-        Format::Lightgbm => Model::Trees(Engine::new(&trees::lightgbm::parse(&bytes)?)?),
-        Format::Xgboost => Model::Trees(Engine::new(&trees::xgboost::parse(&bytes)?)?),
-        Format::Coldstart => Model::Student(read_student(&bytes)?),
-        Format::Onnx => match tree_graph(bundle, &bytes)? {
-            Some(graph) => Model::TreeGraph(Engine::new(&graph.ensemble)?, graph.columns),
-            None => Model::Onnx(onnx::Onnx::load(bytes, bundle)?),
-        },
-    })
+fn slices<'a>(columns: &'a [Cow<'_, [f32]>]) -> Vec<&'a [f32]> {
+    columns.iter().map(|c| c.as_ref()).collect()
 }
 
-/// A graph over numbers that is no more than trees, which our engine scores; everything else is for ONNX
-/// Runtime.
-fn tree_graph(bundle: &Bundle, bytes: &[u8]) -> Result<Option<TreeGraph>> {
+/// The model must have as many classes and inputs as the bundle says.
+fn check_shape(bundle: &Bundle, inputs: usize, classes: usize) -> Result<()> {
+    let (said, width) = (bundle.model.classes.len(), bundle.matrix_width());
+    if classes != said {
+        return Err(Error::data(format!("the model has {classes} classes, teacher.toml names {said}"))
+            .with("key", "model.classes"));
+    }
+    match inputs == width {
+        true => Ok(()),
+        false => Err(Error::data(format!(
+            "the model has {inputs} inputs, the features of teacher.toml make {width}"
+        ))
+        .with("key", "features")),
+    }
+}
+
+/// The model, and what its file said; the bundle is made to agree with it.
+fn load_model(bundle: &mut Bundle) -> Result<(Model, Vec<String>)> {
+    let bytes = bundle::read_limited(&bundle.model_path())?;
+    match bundle.model.format {
+        Format::Lightgbm => trees_model(bundle, trees::lightgbm::read(&bytes, &bundle.told())?),
+        Format::Xgboost => trees_model(bundle, trees::xgboost::read(&bytes, &bundle.told())?),
+        Format::Coldstart => {
+            let student = read_student(&bytes)?;
+            check_shape(bundle, student.kinds().len(), student.classes())?;
+            Ok((Model::Student(student), Vec::new()))
+        }
+        Format::Onnx => onnx_model(bundle, bytes),
+    }
+}
+
+fn trees_model(bundle: &mut Bundle, read: Read) -> Result<(Model, Vec<String>)> {
+    let (inputs, classes) = match &read.scorer {
+        Scorer::Trees(model) => (model.features, model.classes()),
+        Scorer::LinearTrees(model) => (model.trees.features, model.trees.classes()),
+        Scorer::Linear(model) => (model.features, model.classes()),
+    };
+    let notes = agree::agree(bundle, &read.said)?;
+    check_shape(bundle, inputs, classes)?;
+    let model = match read.scorer {
+        Scorer::Trees(mut model) => {
+            let is_float64 = bundle.model.format == Format::Lightgbm;
+            let exact = if is_float64 { exact::prepare(&mut model) } else { Vec::new() };
+            Model::Trees(Engine::new(&model)?, exact)
+        }
+        Scorer::LinearTrees(model) => Model::LinearTrees(model),
+        Scorer::Linear(model) => Model::Linear(model),
+    };
+    Ok((model, notes))
+}
+
+/// A graph over numbers that is no more than trees is scored by our engine; everything else by ONNX Runtime.
+fn onnx_model(bundle: &mut Bundle, bytes: Vec<u8>) -> Result<(Model, Vec<String>)> {
+    let model = onnx_proto::read(&bytes)?;
+    let facts = onnx_facts::facts(&model);
+    let mut said = Said { classes: facts.classes.clone(), ..Said::default() };
+    let cut = onnx_facts::without_zipmap(&bytes, &model)?;
+    if cut.is_some() {
+        said.notes.push("a ZipMap is cut off: what it made maps of is the output".to_string());
+    }
+    let (model, bytes) = match cut {
+        Some(cut) => (onnx_proto::read(&cut)?, cut),
+        None => (model, bytes),
+    };
+    bundle.producer = facts.producer.clone();
+    let mut notes = agree::agree(bundle, &said)?;
+    if let Some(mut graph) = tree_graph(bundle, &model)? {
+        check_shape(bundle, bundle.matrix_width(), graph.ensemble.classes())?;
+        let exact = if graph.is_float64 { exact::prepare(&mut graph.ensemble) } else { Vec::new() };
+        return Ok((Model::TreeGraph(Engine::new(&graph.ensemble)?, graph.columns, exact), notes));
+    }
+    let source = onnx::Source { bytes, outside: bundle.read_outside()? };
+    let onnx = onnx::Onnx::load(source, bundle, facts)?;
+    notes.extend(onnx.note());
+    Ok((Model::Onnx(Box::new(onnx)), notes))
+}
+
+fn tree_graph(bundle: &Bundle, model: &ModelProto) -> Result<Option<TreeGraph>> {
+    if bundle.model.batch.is_some() || bundle.features.iter().any(|f| f.encode == Some(Encode::Text)) {
+        return Ok(None);
+    }
     // an input of its own is for a feature of one column
-    let is_single = |f: &bundle::FeatureSpec| f.encode.is_none_or(|e| e == bundle::Encode::Code);
-    let names: Vec<&str> = bundle.features.iter().map(|f| f.name.as_str()).collect();
+    let is_single = |f: &FeatureSpec| f.encode.is_none_or(|e| e == Encode::Code);
+    let names: Vec<&str> = bundle.features.iter().map(FeatureSpec::input).collect();
     let names = if bundle.features.iter().all(is_single) { names.as_slice() } else { &[] };
-    match bundle.features.iter().any(|f| f.encode == Some(bundle::Encode::Text)) {
-        true => crate::models::onnx_proto::read(bytes).map(|_| None),
-        false => trees::onnx::parse(bytes, bundle.matrix_width(), names),
-    }
+    let graph = trees::onnx::read(model, bundle.matrix_width(), names)?;
+    Ok(graph.filter(|g| bundle.model.output.as_ref().is_none_or(|output| *output == g.output)))
 }
 
 /// A student from the bytes of its file.
@@ -217,21 +309,15 @@ fn map_classes(bundle: &Bundle, reference: &TeacherRef, classes: &[String]) -> R
     }
 }
 
-/// The distinct features of all teachers, in the order of their first mention, with the kind that the first
-/// teacher gives them, before there is a target.
+/// The distinct features of all teachers, in the order of their first mention, before there is a target. What
+/// one takes as a number and another as a category is decoded as a category, of which numbers are read again.
 pub fn named_features(teachers: &[Teacher]) -> Result<Vec<Feature>> {
     let mut found: Vec<Feature> = Vec::new();
-    for teacher in teachers {
-        for feature in &teacher.bundle.features {
-            match found.iter().find(|f| f.name == feature.name) {
-                Some(known) if known.kind != feature.kind => {
-                    return Err(Error::data("two teachers take this feature as different kinds")
-                        .column(&feature.name)
-                        .with("teacher", teacher.name()));
-                }
-                Some(_) => {}
-                None => found.push(Feature { name: feature.name.clone(), kind: feature.kind, present: true }),
-            }
+    for feature in teachers.iter().flat_map(|t| &t.bundle.features) {
+        match found.iter_mut().find(|f| f.name == feature.name) {
+            Some(known) if feature.kind == Kind::Category => known.kind = Kind::Category,
+            Some(_) => {}
+            None => found.push(Feature { name: feature.name.clone(), kind: feature.kind, present: true }),
         }
     }
     Ok(found)
@@ -255,18 +341,35 @@ pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<V
                     ))
                     .hint(hint));
                 }
-                Some(field) if !column::readable(feature.kind, field.data_type()) => {
-                    let wanted = format!("{:?}", feature.kind).to_lowercase();
-                    return Err(from(Error::data(format!(
-                        "the teacher takes a {wanted} here, the column is {}",
-                        field.data_type()
-                    ))));
-                }
-                _ => {}
+                Some(field) => check_type(feature, field.data_type()).map_err(from)?,
+                None => {}
             }
         }
     }
     let mut found = named_features(teachers).map_err(|e| e.file(place))?;
     found.iter_mut().for_each(|f| f.present = schema.field_with_name(&f.name).is_ok());
     Ok(found)
+}
+
+/// A column of this type must hold what the teacher takes, and categories what could be its values.
+fn check_type(feature: &FeatureSpec, data_type: &DataType) -> Result<()> {
+    if !column::readable(feature.kind, data_type) {
+        let wanted = format!("{:?}", feature.kind).to_lowercase();
+        return Err(Error::data(format!("the teacher takes a {wanted} here, the column is {data_type}")));
+    }
+    let could_be: fn(&String) -> bool = match data_type {
+        _ if feature.kind == Kind::Number => return Ok(()),
+        DataType::Boolean => |v| v == "true" || v == "false",
+        t if t.is_numeric() => |v| v.parse().is_ok_and(|n: f64| level_of_number(n) == *v),
+        _ => return Ok(()),
+    };
+    match feature.values.iter().find(|v| !could_be(v)) {
+        None => Ok(()),
+        Some(value) => Err(Error::data(format!(
+            "the column is {data_type}, in which the teacher's value of this category cannot stand"
+        ))
+        .with("key", "features.values")
+        .value(value)
+        .hint("name the values as the column has them: whole numbers ([1, 2, 3]) or [true, false]")),
+    }
 }

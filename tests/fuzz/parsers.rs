@@ -140,7 +140,7 @@ fn score(model: &Ensemble, prepared: Option<&[Prepared]>) -> Result<()> {
     engine.predict(&columns.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut out, &mut Scratch::default());
     let mut expected = vec![0.0; engine.classes()];
     for (r, found) in out.chunks_exact(engine.classes()).enumerate() {
-        model.predict_row(&columns.iter().map(|c| c[r]).collect::<Vec<f32>>(), &mut expected);
+        model.predict_row(&columns.iter().map(|c| f64::from(c[r])).collect::<Vec<f64>>(), &mut expected);
         let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
         assert!(
             found.iter().zip(&expected).all(|(a, b)| same(a, b)),

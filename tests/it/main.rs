@@ -9,6 +9,7 @@ mod corpus;
 mod explain;
 mod faults;
 mod job;
+mod model_files;
 mod owners;
 mod pooled;
 mod predictions;

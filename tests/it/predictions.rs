@@ -11,28 +11,22 @@ use crate::workdir::{DATE, Workdir, fixture, floats, read, with};
 /// The greatest difference to the library's probability.
 const TOLERANCE: f64 = 1e-6;
 
-/// Writes the bundle without its history, and once more as a teacher whose classes are swapped: a run takes
-/// two teachers that differ.
+/// Writes the bundle without its history, twice: a run takes two teachers. Their classes.
 fn write_bundles(work: &Workdir, folder: &str) -> Vec<String> {
     let text = fs::read_to_string(fixture(folder).join("teacher.toml")).expect("a bundle");
     let mut bundle: toml::Table = text.parse().expect("TOML");
     bundle.remove("history");
-    let classes: Vec<String> = bundle["model"]["classes"]
-        .as_array()
-        .expect("classes")
-        .iter()
-        .map(|c| c.as_str().expect("text").to_string())
-        .collect();
-    let file = bundle["model"]["file"].as_str().expect("a file").to_string();
-    let model = fs::read(fixture(folder).join(&file)).expect("a model");
-    let reversed: Vec<toml::Value> = classes.iter().rev().cloned().map(toml::Value::String).collect();
-    for (name, classes) in [("as_it_is", None), ("reversed", Some(reversed))] {
+    let classes = bundle["model"]["classes"].as_array().expect("classes").iter();
+    let classes = classes.map(|c| c.as_str().expect("text").to_string()).collect();
+    for name in ["as_it_is", "reversed"] {
         bundle.insert("name".into(), name.into());
-        if let Some(classes) = classes {
-            bundle["model"]["classes"] = toml::Value::Array(classes);
+        for file in fs::read_dir(fixture(folder)).expect("a bundle").flatten().map(|e| e.path()) {
+            let name_of = file.file_name().expect("a name").to_string_lossy().into_owned();
+            if !["teacher.toml", "history.parquet"].contains(&name_of.as_str()) {
+                work.write_bytes(&format!("{name}/{name_of}"), &fs::read(&file).expect("a file"));
+            }
         }
         work.write_text(&format!("{name}/teacher.toml"), &bundle.to_string());
-        work.write_bytes(&format!("{name}/{file}"), &model);
     }
     classes
 }
@@ -44,7 +38,13 @@ fn agrees(folder: &str, name: &str) {
     let accounts = read(&fixture("predictions").join(format!("{name}.parquet")));
     let ids = Int64Array::from_iter_values(0..accounts.num_rows() as i64);
     work.write_table("accounts.parquet", &with(&accounts, "id", Arc::new(ids)));
-    let teachers = "[[teachers]]\nbundle = \"as_it_is\"\n[[teachers]]\nbundle = \"reversed\"";
+    // two that say the same are one: the classes of the second mean others
+    let swapped: Vec<String> =
+        classes.iter().zip(classes.iter().rev()).map(|(from, to)| format!("{from:?} = {to:?}")).collect();
+    let teachers = format!(
+        "[[teachers]]\nbundle = \"as_it_is\"\n[[teachers]]\nbundle = \"reversed\"\nclasses = {{ {} }}",
+        swapped.join(", ")
+    );
     let target = "[target]\naccounts = \"accounts.parquet\"\nid = \"id\"";
     work.write_text(
         "pipeline.toml",

@@ -130,7 +130,7 @@ fn the_engine_gives_the_bits_of_the_definition() {
         let found = predict(&engine, &case.columns);
         let mut expected = vec![0.0; engine.classes()];
         for (r, p) in found.chunks_exact(engine.classes()).enumerate() {
-            let row: Vec<f32> = case.columns.iter().map(|c| c[r]).collect();
+            let row: Vec<f64> = case.columns.iter().map(|c| f64::from(c[r])).collect();
             model.predict_row(&row, &mut expected);
             assert_eq!(p, expected, "{}: {row:?}", case.name);
         }

@@ -272,7 +272,10 @@ mod tests {
                     for (r, p) in found.chunks_exact(3).enumerate() {
                         let (row, mut expected) =
                             (columns.iter().map(|c| c[r]).collect::<Vec<f32>>(), [0.0; 3]);
-                        model.predict_row(&row, &mut expected);
+                        model.predict_row(
+                            &row.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>(),
+                            &mut expected,
+                        );
                         assert_eq!(p, expected, "{leaves} leaves, {isa:?}, {row:?}");
                     }
                 }

@@ -96,10 +96,10 @@ pub struct Ensemble {
 
 impl Split {
     /// The side that a value goes to: the meaning of a split, which the engine reproduces faster.
-    pub fn goes_left(&self, value: f32) -> bool {
+    pub fn goes_left(&self, value: f64) -> bool {
         let missing = match self.missing {
             Missing::Nan => value.is_nan(),
-            Missing::Zero => value.is_nan() || value.abs() <= ZERO,
+            Missing::Zero => value.is_nan() || value.abs() <= f64::from(ZERO),
             Missing::None => false,
         };
         if missing {
@@ -107,11 +107,10 @@ impl Split {
         }
         let value = if value.is_nan() { 0.0 } else { value };
         match &self.rule {
-            Rule::LessOrEqual(threshold) => f64::from(value) <= *threshold,
-            Rule::Less(threshold) => value < *threshold,
-            Rule::InSet(set) => {
-                category(value, set.cut_below_zero).is_some_and(|c| set.categories.binary_search(&c).is_ok())
-            }
+            Rule::LessOrEqual(threshold) => value <= *threshold,
+            Rule::Less(threshold) => value < f64::from(*threshold),
+            Rule::InSet(set) => category(cut(value), set.cut_below_zero)
+                .is_some_and(|c| set.categories.binary_search(&c).is_ok()),
         }
     }
 }
@@ -120,6 +119,11 @@ impl Split {
 pub fn category(value: f32, cut_below_zero: bool) -> Option<u32> {
     let lowest = if cut_below_zero { value > -1.0 } else { value >= 0.0 };
     (lowest && value < CATEGORY_LIMIT as f32).then_some(value as u32)
+}
+
+/// A value without its fraction, but for what lies between -1 and 0, which is a category to one library only.
+fn cut(value: f64) -> f32 {
+    if value > -1.0 && value < 0.0 { value as f32 } else { value.trunc() as f32 }
 }
 
 /// Categories from here on are not told apart by a float32.
@@ -132,7 +136,7 @@ impl Tree {
     }
 
     /// The leaf that a row falls into; `row` has a value for every feature.
-    pub fn leaf(&self, row: impl Fn(usize) -> f32) -> usize {
+    pub fn leaf(&self, row: impl Fn(usize) -> f64) -> usize {
         let mut at = if self.splits.is_empty() { !0 } else { 0 };
         while at >= 0 {
             let split = &self.splits[at as usize];
@@ -240,7 +244,7 @@ impl Ensemble {
     }
 
     /// Probabilities of one row, straight from the definition: what the engine must agree with.
-    pub fn predict_row(&self, row: &[f32], out: &mut [f64]) {
+    pub fn predict_row(&self, row: &[f64], out: &mut [f64]) {
         let (mut wide, mut narrow) = (vec![0.0f64; self.outputs], vec![0.0f32; self.outputs]);
         if self.sum_in_f32 && self.scale == 1.0 {
             narrow.iter_mut().zip(&self.base).for_each(|(sum, base)| *sum = *base as f32);

@@ -6,21 +6,33 @@
 //! | `cross_entropy` | sigmoid |
 //! | `multiclass` | softmax |
 //! | `multiclassova sigmoid:s` | sigmoid of each class |
-//! | others, none (a custom objective), linear trees | refused by name |
+//! | none (a custom objective) | as `model.objective` of teacher.toml says, else refused |
+//! | others | refused by name |
 //!
-//! `average_output` (random forests) divides by the number of iterations; dart has its weights in the leaves.
+//! Linear trees become [`LinearTrees`]. `average_output` (random forests) divides by the number of iterations; dart has its weights in the leaves.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::models::linear::{Leaf, LinearTrees};
+use crate::models::said::{Said, level_of_json};
 use crate::models::trees::ensemble::{
     CATEGORY_LIMIT, CategorySet, Ensemble, Link, Missing, Rule, Split, Tree, ZERO,
 };
+use crate::models::{Read, Scorer, Told};
+
+/// Reads a text model file of trees without linear leaves; see [`read`].
+pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
+    match read(bytes, &Told::default())?.scorer {
+        Scorer::Trees(model) => Ok(model),
+        _ => Err(refused("the model has linear trees")),
+    }
+}
 
 /// Reads a text model file of LightGBM 2 to 4. What cannot be scored exactly is refused; a damaged file is
 /// refused in time and memory proportional to its size.
-pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
+pub fn read(bytes: &[u8], told: &Told) -> Result<Read> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines().map(str::trim_end);
     if lines.next() != Some("tree") {
@@ -28,56 +40,194 @@ pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
             .hint("save it with Booster.save_model"));
     }
     let header = Fields::read(&mut lines, |line| line.starts_with("Tree=") || line == "end of trees");
-    let link = link(&header)?;
     let outputs: usize = header.number("num_tree_per_iteration")?;
     let classes: usize = header.number("num_class")?;
     let features = header
         .number::<usize>("max_feature_idx")?
         .checked_add(1)
         .ok_or_else(|| refused("max_feature_idx is out of range"))?;
-    let mut trees = Vec::new();
+    let (mut trees, mut leaves, mut is_linear, mut rows) = (Vec::new(), Vec::new(), false, None);
     let mut next = header.stopped_at;
     while let Some(line) = next
         && line != "end of trees"
     {
         let fields = Fields::read(&mut lines, |line| line.starts_with("Tree=") || line == "end of trees");
         next = fields.stopped_at;
-        let tree = tree(&fields, trees.len() % outputs.max(1))
-            .map_err(|e| e.with("tree", trees.len().to_string()))?;
+        let at = |e: Error| e.with("tree", trees.len().to_string());
+        let tree = tree(&fields, trees.len() % outputs.max(1)).map_err(at)?;
+        is_linear |= has_linear_leaves(&fields)?;
+        leaves.push(linear_leaves(&fields, &tree).map_err(at)?);
+        rows = rows
+            .or_else(|| fields.numbers::<u64>("leaf_count", tree.leaf_count()).ok().map(|n| n.iter().sum()));
         trees.push(tree);
     }
     if next.is_none() {
         return Err(refused("the file is cut off: `end of trees` is missing"));
     }
-    if lines.any(|line| line == "parameters:") && !lines.any(|line| line == "end of parameters") {
-        return Err(refused("the file is cut off: `end of parameters` is missing"));
-    }
+    let tail = Tail::read(lines)?;
     if outputs == 0 || classes != outputs || !trees.len().is_multiple_of(outputs) || trees.is_empty() {
         return Err(
             refused("the number of trees is not that of its classes times its iterations").value(trees.len())
         );
     }
+    let mut said = tail.said(&header, features);
+    said.rows = rows.filter(|_| tail.is_whole_sample());
+    cut_rounds(told, &mut trees, outputs, &mut said)?;
+    leaves.truncate(trees.len());
+    let link = link(&header, &tail, told, &mut said)?;
     let scale = if header.has("average_output") { outputs as f64 / trees.len() as f64 } else { 1.0 };
     let base = vec![0.0; outputs];
     let model = Ensemble { features, outputs, trees, base, scale, sum_in_f32: false, link };
     model.validate()?;
-    Ok(model)
+    if !is_linear {
+        return Ok(Read { scorer: Scorer::Trees(model), said });
+    }
+    let model = LinearTrees { trees: model, leaves };
+    model.validate()?;
+    Ok(Read { scorer: Scorer::LinearTrees(model), said })
+}
+
+/// Keeps the rounds that teacher.toml says; the file has no more than those up to its best iteration.
+fn cut_rounds(told: &Told, trees: &mut Vec<Tree>, outputs: usize, said: &mut Said) -> Result<()> {
+    let Some(rounds) = told.rounds else { return Ok(()) };
+    let all = trees.len() / outputs;
+    if rounds == 0 || rounds > all {
+        return Err(refused("the model has not as many rounds as teacher.toml says")
+            .with("key", "model.rounds")
+            .with("the file says", all.to_string())
+            .with("teacher.toml says", rounds.to_string()));
+    }
+    trees.truncate(rounds * outputs);
+    said.notes.push(format!("the first {rounds} of {all} rounds count, as teacher.toml says"));
+    Ok(())
+}
+
+/// What stands behind the trees.
+#[derive(Default)]
+struct Tail<'a> {
+    parameters: HashMap<&'a str, &'a str>,
+    /// Lists of categories in the order of the columns that were pandas categories.
+    categories: Vec<Vec<String>>,
+}
+
+impl<'a> Tail<'a> {
+    fn read(mut lines: impl Iterator<Item = &'a str>) -> Result<Tail<'a>> {
+        let mut tail = Tail::default();
+        while let Some(line) = lines.next() {
+            if line == "parameters:" {
+                let mut is_ended = false;
+                for line in lines.by_ref() {
+                    if line == "end of parameters" {
+                        is_ended = true;
+                        break;
+                    }
+                    let pair = line.trim_start_matches('[').trim_end_matches(']').split_once(':');
+                    tail.parameters.extend(pair.map(|(key, value)| (key, value.trim())));
+                }
+                if !is_ended {
+                    return Err(refused("the file is cut off: `end of parameters` is missing"));
+                }
+            }
+            if let Some(list) = line.strip_prefix("pandas_categorical:") {
+                tail.categories = categories(list)?;
+            }
+        }
+        Ok(tail)
+    }
+
+    fn said(&self, header: &Fields, features: usize) -> Said {
+        let mut said = Said::of(features);
+        if let Ok(names) = header.text("feature_names") {
+            let names: Vec<&str> = names.split(' ').collect();
+            said.name_inputs(names.into_iter());
+        }
+        let infos: Vec<&str> =
+            header.text("feature_infos").map(|t| t.split(' ').collect()).unwrap_or_default();
+        for (input, info) in said.inputs.iter_mut().zip(infos) {
+            // [least:most] of a number, codes of a category, `none` of a column that was not used
+            if let Some(range) = info.strip_prefix('[') {
+                input.is_category = Some(false);
+                input.largest =
+                    range.trim_end_matches(']').split_once(':').and_then(|(_, most)| most.parse().ok());
+            } else if info != "none" {
+                input.is_category = Some(true);
+                input.largest = info.split(':').filter_map(|code| code.parse().ok()).reduce(f64::max);
+            }
+        }
+        said.unplaced = self.categories.clone();
+        said
+    }
+
+    /// Whether every tree was grown on all rows.
+    fn is_whole_sample(&self) -> bool {
+        let is = |key: &str, value: &str| self.parameters.get(key).is_none_or(|v| *v == value);
+        is("bagging_freq", "0") && is("data_sample_strategy", "bagging") && is("boosting", "gbdt")
+    }
+}
+
+/// The lists of `pandas_categorical:`, JSON that Python writes.
+fn categories(list: &str) -> Result<Vec<Vec<String>>> {
+    let lists: Option<Vec<Vec<serde_json::Value>>> = serde_json::from_str(list)
+        .map_err(|e| refused(format!("`pandas_categorical` is no list of lists: {e}")))?;
+    let level = |value: &serde_json::Value| {
+        level_of_json(value)
+            .ok_or_else(|| refused("a category of `pandas_categorical` is no name").value(value))
+    };
+    lists.unwrap_or_default().iter().map(|list| list.iter().map(level).collect()).collect()
+}
+
+fn has_linear_leaves(fields: &Fields) -> Result<bool> {
+    Ok(fields.has("is_linear") && fields.number::<i32>("is_linear")? != 0)
+}
+
+/// The functions of a tree's leaves; constants where it is not linear.
+fn linear_leaves(fields: &Fields, tree: &Tree) -> Result<Vec<Leaf>> {
+    let count = tree.leaf_count();
+    if !has_linear_leaves(fields)? {
+        return Ok(tree.leaves.iter().map(|v| Leaf { constant: *v, terms: Vec::new() }).collect());
+    }
+    let constants: Vec<f64> = fields.numbers("leaf_const", count)?;
+    let sizes: Vec<usize> = fields.numbers("num_features", count)?;
+    let total = sizes.iter().try_fold(0usize, |n, size| n.checked_add(*size));
+    let total = total.ok_or_else(|| refused("`num_features` is out of range"))?;
+    let (features, coefficients) =
+        (fields.numbers::<u32>("leaf_features", total)?, fields.numbers::<f64>("leaf_coeff", total)?);
+    let mut terms = features.into_iter().zip(coefficients);
+    let leaf = |(constant, size): (f64, usize)| Leaf { constant, terms: terms.by_ref().take(size).collect() };
+    Ok(constants.into_iter().zip(sizes).map(leaf).collect())
 }
 
 fn refused(message: impl Into<String>) -> Error {
     Error::data(message).with("format", "lightgbm")
 }
 
-/// The link that an objective's line means, such as `binary sigmoid:1`.
-fn link(header: &Fields) -> Result<Link> {
-    let Ok(objective) = header.text("objective") else {
-        return Err(refused("the model has a custom objective, whose probabilities are not known")
-            .hint("train with a built-in objective"));
+/// The link of the model's objective: as the file says, else as teacher.toml does.
+fn link(header: &Fields, tail: &Tail, told: &Told, said: &mut Said) -> Result<Link> {
+    let file = header.text("objective").ok();
+    let objective = match (file, told.objective.as_deref()) {
+        (Some(file), Some(own)) if objective(file)? != objective(own)? => {
+            return Err(refused("the model file and teacher.toml name different objectives")
+                .with("key", "model.objective")
+                .with("the file says", file)
+                .with("teacher.toml says", own));
+        }
+        (Some(file), _) => file,
+        (None, Some(own)) => {
+            said.notes.push(format!("the objective is custom: {own}, as teacher.toml says"));
+            own
+        }
+        (None, None) => {
+            let named = tail.parameters.get("objective").copied().unwrap_or("none");
+            return Err(refused("the model has a custom objective, whose probabilities are not known")
+                .with("key", "model.objective")
+                .with("the file says", format!("objective: {named}"))
+                .hint(
+                    "train with a built-in objective; or, if a sigmoid or softmax of its sums is right, say \
+                     objective = \"binary\" (or \"multiclass\") under [model] in teacher.toml",
+                ));
+        }
     };
-    let mut words = objective.split_ascii_whitespace();
-    let name = words.next().unwrap_or_default();
-    let slope = words.find_map(|w| w.strip_prefix("sigmoid:")).map_or(Ok(1.0), f64::from_str);
-    let slope = slope.map_err(|_| refused("the objective's sigmoid is not a number").value(objective))?;
+    let (name, slope) = self::objective(objective)?;
     match name {
         "binary" | "multiclassova" => Ok(Link::Sigmoid { slope }),
         "cross_entropy" => Ok(Link::Sigmoid { slope: 1.0 }),
@@ -86,6 +236,14 @@ fn link(header: &Fields) -> Result<Link> {
             .value(objective)
             .hint("objectives read: binary, cross_entropy, multiclass, multiclassova")),
     }
+}
+
+/// The name and slope of an objective's line, such as `binary sigmoid:1`.
+fn objective(line: &str) -> Result<(&str, f64)> {
+    let mut words = line.split_ascii_whitespace();
+    let name = words.next().unwrap_or_default();
+    let slope = words.find_map(|w| w.strip_prefix("sigmoid:")).map_or(Ok(1.0), f64::from_str);
+    Ok((name, slope.map_err(|_| refused("the objective's sigmoid is not a number").value(line))?))
 }
 
 /// The `key=value` lines of one section.
@@ -143,10 +301,6 @@ fn clipped(text: &str) -> String {
 }
 
 fn tree(fields: &Fields, output: usize) -> Result<Tree> {
-    if fields.has("is_linear") && fields.number::<i32>("is_linear")? != 0 {
-        return Err(refused("the model has linear trees (linear_tree), which are not read")
-            .hint("train with linear_tree=false"));
-    }
     let leaf_count: usize = fields.number("num_leaves")?;
     let leaves: Vec<f64> = fields.numbers("leaf_value", leaf_count)?;
     let count = leaf_count.checked_sub(1).ok_or_else(|| refused("a tree has no leaves"))?;
@@ -259,13 +413,13 @@ mod tests {
     fn a_model_is_read() {
         let model = parse(MODEL.as_bytes()).unwrap();
         assert_eq!((model.features, model.outputs, model.trees.len()), (2, 1, 1));
-        let leaf = |a: f32, b: f32| model.trees[0].leaf(|f| [a, b][f]);
-        assert_eq!([leaf(0.5, 2.9), leaf(0.5, 1.0), leaf(0.6, 0.0), leaf(f32::NAN, f32::NAN)], [0, 2, 1, 2]);
+        let leaf = |a: f64, b: f64| model.trees[0].leaf(|f| [a, b][f]);
+        assert_eq!([leaf(0.5, 2.9), leaf(0.5, 1.0), leaf(0.6, 0.0), leaf(f64::NAN, f64::NAN)], [0, 2, 1, 2]);
     }
 
     #[test]
     fn what_cannot_be_scored_exactly_is_refused_by_name() {
-        assert!(error("is_linear=0", "is_linear=1").contains("linear_tree"));
+        assert!(error("is_linear=0", "is_linear=1").contains("leaf_const"));
         assert!(error("objective=binary sigmoid:1\n", "").contains("custom objective"));
         assert!(error("binary", "poisson").contains("poisson"));
     }

@@ -7,6 +7,7 @@
 mod code;
 pub mod engine;
 pub mod ensemble;
+pub mod exact;
 mod kernel;
 mod layout;
 pub mod lightgbm;

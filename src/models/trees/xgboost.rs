@@ -2,27 +2,38 @@
 //!
 //! | booster | objective | link |
 //! |---|---|---|
-//! | gbtree, dart | `binary:logistic` | sigmoid |
-//! | gbtree, dart | `multi:softprob`, `multi:softmax` | softmax |
-//! | gblinear, vector leaves, other objectives | | refused by name |
+//! | gbtree, dart, gblinear | `binary:logistic`, `reg:logistic` | sigmoid |
+//! | gbtree, dart, gblinear | `multi:softprob`, `multi:softmax` | softmax |
+//! | vector leaves, other objectives | | refused by name |
 //!
-//! Leaves are added in float32, tree by tree, on top of the base score, as XGBoost does. Every tree of the
-//! file counts: early stopping's best iteration is the trainer's to cut the model to.
+//! Leaves are added in float32, tree by tree, on top of the base score, as XGBoost does. Rounds behind early
+//! stopping's best iteration count as in the library: not where the scikit-learn wrapper saved the model, whose
+//! `predict_proba` leaves them out, but all where `xgb.train` did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::models::linear::Linear;
+use crate::models::said::{Said, level_of_json};
 use crate::models::trees::ensemble::{
     CATEGORY_LIMIT, CategorySet, Ensemble, Link, Missing, Rule, Split, Tree,
 };
 use crate::models::trees::ubjson;
+use crate::models::{Read, Scorer, Told};
 
-/// Reads a model that `Booster.save_model` wrote as JSON or UBJSON (told apart by the bytes), of XGBoost 1 to
-/// 3. What cannot be scored exactly is refused; a damaged file is refused in time and memory proportional to
-/// its size.
+/// Reads a model of trees; see [`read`].
 pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
+    match read(bytes, &Told::default())?.scorer {
+        Scorer::Trees(model) => Ok(model),
+        _ => Err(refused("the model's booster is not made of trees").value("gblinear")),
+    }
+}
+
+/// Reads a model that `save_model` wrote as JSON or UBJSON (told apart by the bytes), of XGBoost 1 to 3. What
+/// cannot be scored exactly is refused; a damaged file is refused in time and memory proportional to its size.
+pub fn read(bytes: &[u8], told: &Told) -> Result<Read> {
     // in JSON an object starts with a quoted name, in UBJSON with the name's length
     let opening = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).take(2).collect::<Vec<_>>();
     let file: File = match opening.as_slice() {
@@ -37,7 +48,17 @@ pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
     };
     let learner = file.learner;
     let (link, outputs) = link(&learner)?;
-    let (boosted, weights) = trees_of(learner.gradient_booster)?;
+    let parameters = &learner.learner_model_param;
+    let features = number(&parameters.num_feature, "num_feature")?;
+    let base = base(&parameters.base_score, outputs, link)?;
+    let mut said = said(&learner, features);
+    if learner.gradient_booster.name == "gblinear" {
+        let weights = learner.gradient_booster.model.map(|m| m.weights).unwrap_or_default();
+        let model = Linear { features, outputs, weights, base, link };
+        model.validate()?;
+        return Ok(Read { scorer: Scorer::Linear(model), said });
+    }
+    let (mut boosted, weights) = trees_of(learner.gradient_booster)?;
     if boosted.trees.len() != boosted.tree_info.len()
         || weights.as_ref().is_some_and(|w| w.len() != boosted.trees.len())
     {
@@ -47,17 +68,161 @@ pub fn parse(bytes: &[u8]) -> Result<Ensemble> {
         return Err(refused("the number of trees is not that of its classes times its iterations")
             .value(boosted.trees.len()));
     }
-    let mut trees = Vec::with_capacity(boosted.trees.len());
-    for (index, (nodes, output)) in boosted.trees.iter().zip(boosted.tree_info).enumerate() {
+    let count = trees_that_count(&boosted, outputs, &learner.attributes, told, &mut said)?;
+    boosted.trees.truncate(count);
+    let mut trees = Vec::with_capacity(count);
+    for (index, (nodes, output)) in boosted.trees.iter().zip(&boosted.tree_info).enumerate() {
         let weight = weights.as_ref().map_or(1.0, |w| w[index]);
-        trees.push(nodes.read(output, weight).map_err(|e| e.with("tree", index.to_string()))?);
+        trees.push(nodes.read(*output, weight).map_err(|e| e.with("tree", index.to_string()))?);
     }
-    let parameters = &learner.learner_model_param;
-    let features = number(&parameters.num_feature, "num_feature")?;
-    let base = base(&parameters.base_score, outputs, link)?;
     let model = Ensemble { features, outputs, trees, base, scale: 1.0, sum_in_f32: true, link };
     model.validate()?;
-    Ok(model)
+    if let Some(categories) = &boosted.cats {
+        categories.name(&mut said)?;
+    }
+    observe(&model, &mut said);
+    Ok(Read { scorer: Scorer::Trees(model), said })
+}
+
+/// What the file says in words.
+fn said(learner: &Learner, features: usize) -> Said {
+    let mut said = Said::of(features);
+    said.name_inputs(learner.feature_names.iter().map(String::as_str));
+    if learner.feature_types.len() == said.inputs.len() {
+        let types = said.inputs.iter_mut().zip(&learner.feature_types);
+        types.for_each(|(input, kind)| input.is_category = Some(kind == "c"));
+    }
+    // older versions keep all attributes of the Python object: NaN among them, which JSON does not know
+    let wrapper = learner.attributes.get("scikit_learn").map(|text| text.replace(": NaN", ": null"));
+    let wrapper: Option<serde_json::Value> = wrapper.and_then(|text| serde_json::from_str(&text).ok());
+    if let Some(wrapper) = wrapper {
+        said.missing = wrapper.get("missing").and_then(serde_json::Value::as_f64);
+        let classes = wrapper.get("classes_").or_else(|| wrapper.get("_le")?.get("classes_"));
+        let names = classes.and_then(|list| list.as_array()?.iter().map(level_of_json).collect());
+        said.classes = names.filter(|names: &Vec<String>| names.len() >= 2);
+    }
+    said
+}
+
+/// Trees that the library's own `predict` takes.
+fn trees_that_count(
+    boosted: &Boosted,
+    outputs: usize,
+    attributes: &HashMap<String, String>,
+    told: &Told,
+    said: &mut Said,
+) -> Result<usize> {
+    let all = boosted.trees.len();
+    let parallel =
+        boosted.parameters.as_ref().and_then(|p| p.num_parallel_tree.parse().ok()).unwrap_or(1usize);
+    let per_round = parallel.max(1).saturating_mul(outputs);
+    let bounds: Vec<usize> = match boosted.iteration_indptr.as_slice() {
+        [] => (0..=all / per_round).map(|round| round * per_round).collect(),
+        given => given.to_vec(),
+    };
+    let rounds = bounds.len() - 1;
+    if bounds.first() != Some(&0) || bounds.last() != Some(&all) || !bounds.is_sorted() {
+        return Err(refused("the rounds of the model do not hold all its trees").value(all));
+    }
+    let best = attributes.get("best_iteration").and_then(|text| text.parse::<usize>().ok());
+    let best = best.map(|last| last.saturating_add(1));
+    let (wanted, by, key) = match (told.rounds, best) {
+        (Some(own), _) => (own, "as teacher.toml says", "model.rounds"),
+        (None, Some(best)) if attributes.contains_key("scikit_learn") => {
+            (best, "those of best_iteration, as predict_proba takes them", "best_iteration")
+        }
+        (None, Some(best)) if best < rounds => {
+            said.notes.push(format!(
+                "all {rounds} rounds count, as Booster.predict takes them; best_iteration stands in the file: \
+                 rounds = {best} under [model] in teacher.toml leaves out those behind it"
+            ));
+            return Ok(all);
+        }
+        _ => return Ok(all),
+    };
+    match bounds.get(wanted).filter(|_| wanted > 0) {
+        Some(count) => {
+            if wanted < rounds || told.rounds.is_some() {
+                said.notes.push(format!("the first {wanted} of {rounds} rounds count, {by}"));
+            }
+            Ok(*count)
+        }
+        None => Err(refused("the model has not as many rounds as are said to count")
+            .with("key", key)
+            .value(wanted)
+            .with("the file says", format!("{rounds} rounds"))),
+    }
+}
+
+/// What the splits give away of the data that trained them.
+fn observe(model: &Ensemble, said: &mut Said) {
+    let mut sides = vec![[false; 2]; said.inputs.len()];
+    for split in model.trees.iter().flat_map(|t| &t.splits) {
+        let at = split.feature as usize;
+        let Some(input) = said.inputs.get_mut(at) else { continue };
+        match &split.rule {
+            // without missing values all splits have the same default side
+            Rule::Less(_) => sides[at][usize::from(split.missing_left)] = true,
+            Rule::InSet(set) => {
+                let largest = set.categories.last().map(|c| f64::from(*c));
+                input.largest = input.largest.into_iter().chain(largest).reduce(f64::max);
+            }
+            Rule::LessOrEqual(_) => {}
+        }
+    }
+    said.inputs.iter_mut().zip(sides).for_each(|(input, [right, left])| input.knows_missing = right && left);
+}
+
+/// The names of categories, of version 3.1 and later.
+#[derive(Deserialize)]
+struct Categories {
+    #[serde(default)]
+    enc: Vec<Names>,
+}
+
+/// Names of one input's codes: the bytes of all texts and where each starts, or numbers.
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    offsets: Option<Vec<usize>>,
+    #[serde(default)]
+    values: Vec<serde_json::Number>,
+}
+
+/// A byte, written with or without a sign.
+fn byte(number: &serde_json::Number) -> Option<u8> {
+    number.as_i64().filter(|b| (-128..=255).contains(b)).map(|b| b as u8)
+}
+
+impl Categories {
+    fn name(&self, said: &mut Said) -> Result<()> {
+        let damaged = || refused("the names of categories (`cats`) are damaged");
+        if self.enc.len() != said.inputs.len() {
+            return if self.enc.is_empty() { Ok(()) } else { Err(damaged()) };
+        }
+        for (input, names) in said.inputs.iter_mut().zip(&self.enc).filter(|(_, n)| !n.values.is_empty()) {
+            input.is_category = Some(true);
+            let Some(offsets) = &names.offsets else {
+                let levels =
+                    names.values.iter().map(|n| level_of_json(&n.clone().into())).collect::<Option<_>>();
+                input.levels = Some(levels.ok_or_else(damaged)?);
+                continue;
+            };
+            let bytes = names.values.iter().map(byte).collect::<Option<Vec<u8>>>().ok_or_else(damaged)?;
+            if !offsets.is_sorted() || offsets.last().is_none_or(|end| *end > bytes.len()) {
+                return Err(damaged());
+            }
+            let by_byte = offsets.windows(2).map(|pair| String::from_utf8(bytes[pair[0]..pair[1]].to_vec()));
+            input.levels = by_byte.collect::<std::result::Result<_, _>>().ok();
+            // pandas' own strings come with offsets that count letters, and lose as many bytes at the end
+            if !bytes.is_ascii() {
+                let letters: Vec<char> = String::from_utf8_lossy(&bytes).chars().collect();
+                let part = |pair: &[usize]| letters.iter().take(pair[1]).skip(pair[0]).collect::<String>();
+                input.levels_by_letter = Some(offsets.windows(2).map(part).collect());
+            }
+        }
+        Ok(())
+    }
 }
 
 fn refused(message: impl Into<String>) -> Error {
@@ -82,6 +247,12 @@ struct Learner {
     learner_model_param: Parameters,
     objective: Objective,
     gradient_booster: Booster,
+    #[serde(default)]
+    attributes: HashMap<String, String>,
+    #[serde(default)]
+    feature_names: Vec<String>,
+    #[serde(default)]
+    feature_types: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -109,13 +280,27 @@ struct Booster {
     weight_drop: Option<Vec<f32>>,
 }
 
-/// What a gbtree booster's `model` holds; gblinear's has none of it.
+/// What a gbtree booster's `model` holds; gblinear's has weights alone.
 #[derive(Deserialize)]
 struct Boosted {
     #[serde(default)]
     tree_info: Vec<usize>,
     #[serde(default)]
     trees: Vec<Nodes>,
+    #[serde(default)]
+    iteration_indptr: Vec<usize>,
+    #[serde(default, rename = "gbtree_model_param")]
+    parameters: Option<BoostedParameters>,
+    #[serde(default)]
+    cats: Option<Categories>,
+    #[serde(default)]
+    weights: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct BoostedParameters {
+    #[serde(default)]
+    num_parallel_tree: String,
 }
 
 #[derive(Deserialize)]
@@ -167,14 +352,14 @@ fn link(learner: &Learner) -> Result<(Link, usize)> {
         return Err(refused("the model has several targets, which are not read").value(targets));
     }
     match learner.objective.name.as_str() {
-        "binary:logistic" if classes <= 1 => Ok((Link::Sigmoid { slope: 1.0 }, 1)),
+        "binary:logistic" | "reg:logistic" if classes <= 1 => Ok((Link::Sigmoid { slope: 1.0 }, 1)),
         "multi:softprob" | "multi:softmax" if classes >= 2 => Ok((Link::Softmax, classes)),
-        "binary:logistic" | "multi:softprob" | "multi:softmax" => {
+        "binary:logistic" | "reg:logistic" | "multi:softprob" | "multi:softmax" => {
             Err(refused("`num_class` does not fit the objective").value(classes))
         }
         name => Err(refused("the model's objective does not give class probabilities")
             .value(name)
-            .hint("objectives read: binary:logistic, multi:softprob, multi:softmax")),
+            .hint("objectives read: binary:logistic, reg:logistic, multi:softprob, multi:softmax")),
     }
 }
 
@@ -189,7 +374,7 @@ fn trees_of(booster: Booster) -> Result<(Boosted, Option<Vec<f32>>)> {
         }
         _ => Err(refused("the model's booster is not made of trees")
             .value(name)
-            .hint("boosters read: gbtree, dart")),
+            .hint("boosters read: gbtree, dart, gblinear")),
     }
 }
 
@@ -341,14 +526,14 @@ mod tests {
         let model = parse(MODEL.as_bytes()).unwrap();
         assert_eq!((model.features, model.outputs, model.base[0]), (2, 1, 0.0));
         let tree = &model.trees[0];
-        let leaf = |a: f32, b: f32| tree.leaves[tree.leaf(|f| [a, b][f])];
+        let leaf = |a: f64, b: f64| tree.leaves[tree.leaf(|f| [a, b][f])];
         assert_eq!(
             [
                 leaf(0.4, 0.0),
-                leaf(f32::NAN, 0.0),
+                leaf(f64::NAN, 0.0),
                 leaf(0.5, 2.0),
                 leaf(0.5, 3.7),
-                leaf(0.5, f32::NAN),
+                leaf(0.5, f64::NAN),
                 leaf(0.5, -0.5)
             ],
             [1.0, 1.0, 2.0, 3.0, 3.0, 2.0]
@@ -358,7 +543,7 @@ mod tests {
     #[test]
     fn what_cannot_be_scored_exactly_is_refused_by_name() {
         assert!(error("binary:logistic", "rank:ndcg").contains("rank:ndcg"));
-        assert!(error(r#""name":"gbtree""#, r#""name":"gblinear""#).contains("gblinear"));
+        assert!(error(r#""name":"gbtree""#, r#""name":"gblinear""#).contains("linear model"));
         assert!(
             error(r#""size_leaf_vector":"1""#, r#""size_leaf_vector":"3""#).contains("multi_output_tree")
         );

@@ -62,15 +62,19 @@ fn bundle(run: &Run, folder: &Path, features: &[CodedFeature], fit: &Fit, format
         encode: (f.kind == Kind::Category).then_some(category),
         values: f.levels.clone(),
         missing: None,
+        input: None,
     };
     Bundle {
         name: run.pipeline.name.clone(),
         scenario: format!("{}, distilled from {} teachers", run.pipeline.name, run.inputs.teachers.len()),
-        model: ModelFile { file: file.to_string(), format, classes: run.pipeline.classes.clone() },
+        model: ModelFile::new(file, format, run.pipeline.classes.clone()),
         history: None,
         training: Training { rows: fit.rows as u64, until: Some(run.date.to_string()) },
         features: features.iter().map(spec).collect(),
         folder: folder.to_path_buf(),
+        order: None,
+        producer: String::new(),
+        outside: Vec::new(),
     }
 }
 
@@ -84,7 +88,7 @@ fn verify_onnx(
     held_out: &[Vec<f32>],
 ) -> Result<bool> {
     let bundle = bundle(run, folder, &profile.student, fit, Format::Onnx);
-    let onnx = match Onnx::load(read_limited(&bundle.model_path())?, &bundle) {
+    let onnx = match Onnx::open(read_limited(&bundle.model_path())?, &bundle) {
         Err(e) if e.kind() == ErrorKind::Missing => {
             run.log.info("fit", "model.onnx was not verified: ONNX Runtime is not installed", json!({}));
             return Ok(false);

@@ -347,7 +347,7 @@ fn e74_a_bundle_that_is_replaced_while_it_is_used_is_75_and_nothing_made_of_it_i
 
 #[test]
 fn every_fixture_of_a_bundle_is_whole() {
-    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 17)] {
+    for (folder, kinds) in [("teachers", 4), ("teachers4", 3), ("shapes", 47)] {
         let found = fs::read_dir(fixture(folder))
             .unwrap()
             .flatten()

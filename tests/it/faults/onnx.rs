@@ -1,6 +1,6 @@
 //! E70, ONNX: graphs from anywhere, whose inputs or outputs are not what a teacher's are, or that mean harm.
 
-use crate::workdir::Workdir;
+use crate::workdir::{DATE, Workdir};
 use coldstart::models::onnx_proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SequenceTypeProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
@@ -92,61 +92,75 @@ fn teach(work: &Workdir, model: &[u8]) {
     work.write_bytes("teachers/bazaar/model.onnx", model);
 }
 
+/// The model with another node in the place of one of its own.
+fn with_node(mut model: ModelProto, at: usize, node: NodeProto) -> ModelProto {
+    model.graph.as_mut().expect("a graph").node[at] = node;
+    model
+}
+
 #[test]
 fn e70_outputs_that_are_not_probabilities_are_refused_with_what_to_export_instead() {
     let labels = || node("ArgMax", &["p"], &["label"], vec![integer("axis", 1)]);
-    let maps = {
-        let entry = TypeProto {
-            tensor_type: Some(TensorTypeProto { elem_type: element::FLOAT, shape: None }),
-            ..Default::default()
-        };
-        let map =
-            coldstart::models::onnx_proto::MapTypeProto { key_type: element::INT64, value_type: Some(entry) };
-        let element = TypeProto { map_type: Some(Box::new(map)), ..Default::default() };
-        let sequence_type = Some(Box::new(SequenceTypeProto { elem_type: Some(element) }));
-        ValueInfoProto {
-            name: "maps".into(),
-            r#type: Some(TypeProto { sequence_type, ..Default::default() }),
-        }
-    };
-    let names = AttributeProto {
-        name: "classlabels_int64s".into(),
-        ints: vec![0, 1],
-        r#type: attribute::INTS,
-        ..Default::default()
-    };
-    let zip = node("ZipMap", &["p"], &["maps"], vec![names]);
     let twice = node("Identity", &["p"], &["q"], vec![]);
-    let wide = node("Cast", &["p"], &["q"], vec![integer("to", i64::from(element::DOUBLE))]);
-    let cases = [
-        (model(WIDTH, 2, vec![zip], vec![maps]), [("error", "sequence of maps"), ("hint", "zipmap=False")]),
+    let plain = || model(WIDTH, 2, vec![], vec![probabilities()]);
+    let cases: Vec<(ModelProto, Vec<(&str, &str)>)> = vec![
         (
             model(WIDTH, 2, vec![labels()], vec![value("label", element::INT64, 1)]),
-            [("error", "labels alone"), ("hint", "probabilities")],
+            vec![("error", "labels alone"), ("hint", "probabilities")],
         ),
         (
             model(WIDTH, 2, vec![twice], vec![probabilities(), value("q", element::FLOAT, 2)]),
-            [("error", "2 float outputs"), ("value", "p, q")],
-        ),
-        (
-            model(WIDTH, 2, vec![wide], vec![value("q", element::DOUBLE, 2)]),
-            [("error", "float64"), ("hint", "Cast")],
+            vec![("error", "2 float outputs"), ("value", "p, q"), ("hint", "output = ")],
         ),
         (
             model(WIDTH, 3, vec![], vec![value("p", element::FLOAT, 3)]),
-            [("error", ", 3], ["), ("hint", "all classes")],
+            vec![("error", ", 3], ["), ("hint", "all classes")],
         ),
-        (model(WIDTH - 1, 2, vec![], vec![probabilities()]), [("error", "14 columns"), ("error", "15")]),
+        (model(WIDTH - 1, 2, vec![], vec![probabilities()]), vec![("error", "14 columns"), ("error", "15")]),
+        // a sigmoid for each class, what depends on the accounts beside one, sums as they are
+        (
+            with_node(plain(), 3, node("Sigmoid", &["z"], &["p"], vec![])),
+            vec![("error", "do not sum to 1"), ("hint", "softmax")],
+        ),
+        (with_node(plain(), 3, node("Identity", &["z"], &["p"], vec![])), vec![("error", "sum to 1")]),
     ];
     faults(|f| {
         for (model, said) in cases {
             f.refused(65, &[&[MODEL], said.as_slice()].concat(), |w| teach(w, &model.encode_to_vec()));
         }
-        let mut doubles = model(WIDTH, 2, vec![], vec![probabilities()]);
-        let graph = doubles.graph.as_mut().expect("a graph");
-        graph.input[0] = value("y", element::DOUBLE, WIDTH);
-        graph.node.insert(0, node("Cast", &["y"], &["x"], vec![integer("to", i64::from(element::FLOAT))]));
-        f.refused(65, &[MODEL, ("hint", "float32 inputs")], |w| teach(w, &doubles.encode_to_vec()));
+        // a mean over the rows that are scored together
+        let mut beside = plain();
+        let nodes = &mut beside.graph.as_mut().expect("a graph").node;
+        let axes = AttributeProto {
+            name: "axes".into(),
+            ints: vec![0],
+            r#type: attribute::INTS,
+            ..Default::default()
+        };
+        nodes[3] = node("ReduceMax", &["z"], &["most"], vec![axes]);
+        nodes.push(node("Sub", &["most", "z"], &["less"], vec![]));
+        nodes.push(node("Mul", &["less", "thousand"], &["more"], vec![]));
+        nodes.push(node("Softmax", &["more"], &["p"], vec![integer("axis", 1)]));
+        let raw_data = 1e5f32.to_le_bytes().to_vec();
+        let thousand = TensorProto {
+            name: "thousand".into(),
+            data_type: element::FLOAT,
+            raw_data,
+            ..Default::default()
+        };
+        beside.graph.as_mut().expect("a graph").initializer.push(thousand);
+        f.refused(65, &[MODEL, ("error", "accounts beside it"), ("hint", "batch = 1")], |w| {
+            teach(w, &beside.encode_to_vec())
+        });
+        // a graph that knows no missing values
+        let blind = with_node(
+            with_node(plain(), 1, node("Identity", &["x"], &["full"], vec![])),
+            0,
+            node("Identity", &["x"], &["gone"], vec![]),
+        );
+        f.refused(65, &[MODEL, ("error", "knows no missing values"), ("hint", "missing = VALUE")], |w| {
+            teach(w, &blind.encode_to_vec())
+        });
     });
 }
 
@@ -179,9 +193,38 @@ fn e70_a_graph_that_reads_other_files_goes_in_circles_or_is_cut_off_is_refused()
     });
 }
 
+/// Probabilities as a list of maps, as scikit-learn's converter writes them unless it is told otherwise.
+fn maps() -> (NodeProto, ValueInfoProto) {
+    let tensor_type = Some(TensorTypeProto { elem_type: element::FLOAT, shape: None });
+    let entry = TypeProto { tensor_type, ..Default::default() };
+    let map =
+        coldstart::models::onnx_proto::MapTypeProto { key_type: element::INT64, value_type: Some(entry) };
+    let element = TypeProto { map_type: Some(Box::new(map)), ..Default::default() };
+    let sequence_type = Some(Box::new(SequenceTypeProto { elem_type: Some(element) }));
+    let r#type = Some(TypeProto { sequence_type, ..Default::default() });
+    let name = "classlabels_int64s".into();
+    let names = AttributeProto { name, ints: vec![0, 1], r#type: attribute::INTS, ..Default::default() };
+    (node("ZipMap", &["p"], &["maps"], vec![names]), ValueInfoProto { name: "maps".into(), r#type })
+}
+
 #[test]
-fn a_sound_graph_of_this_kind_scores() {
-    let work = Workdir::new();
-    teach(&work, &model(WIDTH, 2, vec![], vec![probabilities()]).encode_to_vec());
-    work.run(&[]).is("published");
+fn sound_graphs_score_whatever_types_they_declare() {
+    let (zip, maps) = maps();
+    let wide = node("Cast", &["p"], &["q"], vec![integer("to", i64::from(element::DOUBLE))]);
+    let mut doubles = model(WIDTH, 2, vec![], vec![probabilities()]);
+    let graph = doubles.graph.as_mut().expect("a graph");
+    graph.input[0] = value("y", element::DOUBLE, WIDTH);
+    graph.node.insert(0, node("Cast", &["y"], &["x"], vec![integer("to", i64::from(element::FLOAT))]));
+    for model in [
+        model(WIDTH, 2, vec![], vec![probabilities()]),
+        model(WIDTH, 2, vec![zip], vec![maps]),
+        model(WIDTH, 2, vec![wide], vec![value("q", element::DOUBLE, 2)]),
+        doubles,
+    ] {
+        let work = Workdir::new();
+        teach(&work, &model.encode_to_vec());
+        for stage in ["profile", "score"] {
+            work.coldstart(&["stage", stage, "../pipeline.toml", "--date", DATE]).is("stage_done");
+        }
+    }
 }
