@@ -2,6 +2,7 @@
 
 pub mod advise;
 pub mod check;
+pub mod drift;
 pub mod evaluate;
 pub mod explain;
 pub mod share;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::config::{Dedupe, NonFinite};
+use crate::drift::sketches::FeatureSketch;
 use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::column;
@@ -17,7 +18,7 @@ use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::run::context::Run;
 use crate::sources::sketch::Sketch;
 use crate::sources::training;
-use crate::stages::artifacts::{PROFILE, Profile, StudentFeature};
+use crate::stages::artifacts::{FEATURE_SKETCHES, PROFILE, Profile, StudentFeature};
 
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
@@ -25,7 +26,8 @@ const STUDENT_LEVELS: usize = 256;
 /// Runs the step.
 pub fn run(run: &Run) -> Result<()> {
     let dropped = check_ids(run)?;
-    let profile = measure(run, dropped, &run.inputs.asked())?;
+    let (profile, sketches) = measure(run, dropped, &run.inputs.asked())?;
+    FEATURE_SKETCHES.save(run.directory, &sketches)?;
     PROFILE.save(run.directory, &profile)
 }
 
@@ -51,8 +53,8 @@ fn check_ids(run: &Run) -> Result<Vec<u64>> {
 }
 
 /// Profiles the target and the histories of the teachers in `active`: on the bins of a saved calculator where
-/// it knows just these teachers.
-pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile> {
+/// it knows just these teachers. Also gives what is kept of the target for later dates.
+pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<(Profile, Vec<FeatureSketch>)> {
     let inputs = run.inputs;
     let accounts = inputs.accounts.clone().without_rows(dropped.clone());
     let target = sketch_target(run, &accounts)?;
@@ -70,6 +72,8 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
         .filter(|(f, _)| f.present)
         .map(|(f, s)| student_feature(f, s))
         .collect();
+    let present = inputs.features.iter().zip(&targets).filter(|(f, _)| f.present);
+    let sketches = present.map(|(f, s)| FeatureSketch::new(&f.name, s)).collect();
     let mut profile = Profile {
         rows,
         dropped,
@@ -112,7 +116,7 @@ pub fn measure(run: &Run, dropped: Vec<u64>, active: &[usize]) -> Result<Profile
             json!({}),
         );
     }
-    Ok(profile)
+    Ok((profile, sketches))
 }
 
 fn student_feature(feature: &Feature, summary: &Summary) -> StudentFeature {

@@ -70,7 +70,7 @@ pub fn run(run: &Run) -> Result<()> {
             return Err(Error::data("fewer than two different teachers are left: all give the same scores")
                 .hint("name teachers of different scenarios"));
         }
-        profile = profile::measure(run, profile.dropped, &scored.active)?;
+        (profile, _) = profile::measure(run, profile.dropped, &scored.active)?;
         score_all(run, &profile, &scored.active)?;
     }
     COUNTED_PROFILE.save(run.directory, &profile)?;

@@ -13,6 +13,7 @@ mod owners;
 mod predictions;
 mod relevance;
 mod relevance_properties;
+mod report;
 mod sketches;
 mod student;
 mod trees;
