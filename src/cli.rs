@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::{Map, Value, json};
 
 use crate::commands;
+use crate::commands::drift::{Against, Thresholds};
 use crate::commands::share::request::Request;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
@@ -22,6 +23,7 @@ use crate::lake::store::Store;
 use crate::process::log::{Format, Log};
 use crate::process::secrets::redact;
 use crate::process::{cancel, memory};
+use crate::report;
 use crate::run::stage::Stage;
 
 /// How often a unit of work that takes long says how far it is.
@@ -76,7 +78,7 @@ enum Command {
     /// Why one account got its class: JSON, or text on a terminal and with `--log-format text`.
     Explain {
         pipeline: PathBuf,
-        #[arg(long)]
+        #[arg(long, value_name = "DATE", value_parser = date)]
         date: NaiveDate,
         /// The account's id.
         #[arg(allow_hyphen_values = true)]
@@ -87,7 +89,7 @@ enum Command {
     /// When labels arrive: how right the published tables were, beside what they said of themselves.
     Evaluate {
         pipeline: PathBuf,
-        #[arg(long)]
+        #[arg(long, value_name = "DATE", value_parser = date)]
         date: NaiveDate,
         /// A Parquet file with the id column and `label`, the class name as text.
         #[arg(long)]
@@ -95,10 +97,33 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
     },
+    /// After a run: the page that people read, as one HTML file.
+    Report {
+        pipeline: PathBuf,
+        #[arg(long, value_name = "DATE", value_parser = date)]
+        date: NaiveDate,
+        /// Where it is written; into the run directory if not given.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
+    /// After a run: what changed since an earlier date; with a threshold, exit 65 where it is passed.
+    Drift {
+        pipeline: PathBuf,
+        #[arg(long, value_name = "DATE", value_parser = date)]
+        date: NaiveDate,
+        #[arg(long, value_enum, default_value = "previous")]
+        against: Against,
+        #[command(flatten)]
+        allowed: Thresholds,
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// After a run: which accounts are worth most if they are labelled next.
     Advise {
         pipeline: PathBuf,
-        #[arg(long)]
+        #[arg(long, value_name = "DATE", value_parser = date)]
         date: NaiveDate,
         /// How many accounts.
         #[arg(long, value_name = "N")]
@@ -177,7 +202,7 @@ struct RunArgs {
     /// The pipeline file.
     pipeline: PathBuf,
     /// The logical date, YYYY-MM-DD: the partition that is published.
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     date: NaiveDate,
     /// Overrides a key of the pipeline file; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -223,6 +248,19 @@ fn panicked() -> Error {
         .hint("report it with this line and the version of coldstart")
 }
 
+/// A date as YYYY-MM-DD; what looks like one in another form is named in this one.
+fn date(text: &str) -> std::result::Result<NaiveDate, String> {
+    let other = ["%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y_%m_%d", "%d.%m.%Y", "%B %d, %Y", "%d %B %Y"];
+    let day = text.split(['T', ' ']).next().unwrap_or(text);
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| {
+        let whole = other.iter().find_map(|form| NaiveDate::parse_from_str(text, form).ok());
+        match whole.or_else(|| NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()) {
+            Some(meant) => format!("a date is written YYYY-MM-DD: did you mean {meant}?"),
+            None => "a date is written YYYY-MM-DD, such as 2026-09-01".to_string(),
+        }
+    })
+}
+
 /// Parses, runs, reports; the exit code.
 pub fn main(store: &dyn Store) -> u8 {
     let cli = match Cli::try_parse() {
@@ -254,7 +292,7 @@ pub fn main(store: &dyn Store) -> u8 {
     match result.and_then(|(line, code)| print_line(&line).map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
-            report(&error, outputs(&cli.command));
+            say(&error, outputs(&cli.command));
             error.kind().exit_code()
         }
     }
@@ -304,6 +342,15 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
             output,
             log,
         ),
+        Command::Report { pipeline, date, output, overrides } => {
+            report::command(&Pipeline::read(pipeline, overrides)?, &date.to_string(), output.as_deref())
+        }
+        Command::Drift { pipeline, date, against, allowed, overrides } => commands::drift::drift(
+            &Pipeline::read(pipeline, overrides)?,
+            &date.to_string(),
+            *against,
+            allowed,
+        ),
         Command::Teacher { command: TeacherCommand::Add(request) } => commands::add::add(request),
         Command::Check { pipeline, overrides } => {
             commands::check::check(&Pipeline::read(pipeline, overrides)?)
@@ -343,8 +390,11 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
         accepted,
         planned: None,
     };
-    let last_words = |error: &Error| report(error, Some(&args.outputs));
-    let outcome = watch::during(log, args.progress_every, &last_words, || job::run(&job, log, store))?;
+    let last_words = |error: &Error| say(error, Some(&args.outputs));
+    let mut outcome = watch::during(log, args.progress_every, &last_words, || job::run(&job, log, store))?;
+    if outcome.status == "published" {
+        outcome.report = page(&job.pipeline, &job.date, log, store);
+    }
     let skipped =
         outcome.status == "empty" || (args.skip_if_unchanged && outcome.status == "already_published");
     let mut whole = serde_json::to_value(outcome).map_err(|e| Error::bug(e.to_string()))?;
@@ -357,12 +407,29 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
 /// A step of a run in units of work.
 fn units(command: &units::command::Command, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     command.outputs().check()?;
-    let last_words = |error: &Error| report(error, Some(command.outputs()));
+    let last_words = |error: &Error| say(error, Some(command.outputs()));
     let mut whole = watch::during(log, SAY_PROGRESS, &last_words, || command.run(log, store))?;
+    if let units::command::Command::Commit(args) = command
+        && whole["status"] == "published"
+    {
+        let (plan, pipeline, _) = units::plan::Plan::read(&args.plan)?;
+        whole["report"] = json!(page(&pipeline, &plan.date, log, store));
+    }
     whole["seconds"] = json!((log.seconds() * 1000.0).round() / 1000.0);
     let line = shortened(whole.clone());
     command.outputs().succeeded(&line, &whole)?;
     Ok((line, 0))
+}
+
+/// Leaves the page in the run directory. All is published by now, so a page that cannot be written is a warning.
+fn page(pipeline: &Pipeline, date: &str, log: &Log, store: &dyn Store) -> String {
+    match report::write(store, pipeline, date, None) {
+        Ok(path) => path.display().to_string(),
+        Err(e) => {
+            log.warn("report", "the page could not be written", json!({"error": e.to_string()}));
+            String::new()
+        }
+    }
 }
 
 /// A line without what would make it too long; a thousand classes are in the metrics, and the tables' places
@@ -392,6 +459,8 @@ fn run_name(command: &Command) -> String {
         Command::Check { pipeline: place, .. }
         | Command::Evaluate { pipeline: place, .. }
         | Command::Explain { pipeline: place, .. }
+        | Command::Report { pipeline: place, .. }
+        | Command::Drift { pipeline: place, .. }
         | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
         | Command::Advise { pipeline: place, .. }
         | Command::Profile(ProfileArgs { accounts: place, .. }) => place.display().to_string(),
@@ -410,7 +479,7 @@ fn print_line(line: &Value) -> Result<()> {
 }
 
 /// The error as the last line on stderr, and in the termination log: one JSON object.
-fn report(error: &Error, outputs: Option<&Outputs>) {
+fn say(error: &Error, outputs: Option<&Outputs>) {
     let mut line = Map::new();
     line.insert("level".to_string(), json!("error"));
     line.insert("exit".to_string(), json!(error.kind().exit_code()));

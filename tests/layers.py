@@ -10,11 +10,12 @@ import sys
 
 FLOORS = [
     ["cli"],
-    ["commands", "job"],
+    ["commands", "job", "report"],
     ["stages"],
     ["sources", "run"],
     ["teacher"],
     ["config"],
+    ["drift"],
     ["student", "relevance"],
     ["models", "features"],
     ["lake"],

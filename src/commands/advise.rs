@@ -1,28 +1,30 @@
 //! `coldstart advise`: which accounts are worth most if they are labelled next.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::Field;
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Field};
 use serde_json::{Value, json};
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
+use crate::lake::csv;
 use crate::lake::part::{self, Part, Use};
 use crate::lake::publish;
 use crate::lake::scan::ids;
-use crate::lake::store::Real;
 use crate::lake::store::files::replace;
+use crate::lake::store::{Real, Store};
 use crate::process::log::Log;
 use crate::relevance::findings::advice::{Candidate, draw};
 use crate::relevance::fusion::base_rate::LEAST_LABELS;
 use crate::relevance::maths::probability::hash;
-use crate::sources::labels::read_labels;
+use crate::sources::labels::{LABEL, is_csv, read_labels};
 
 /// Draws a batch of `most` accounts from the soft labels published for a date and writes it: the id,
-/// `p_<class>`, `disagreement`, and `chance`, at which the account was drawn. Accounts that `target.labels`
-/// already names are left out. No published partition: 66.
+/// `p_<class>`, `disagreement`, `chance`, at which the account was drawn, and an empty `label` to be filled in;
+/// as CSV where the name says so. Accounts that `target.labels` already names are left out. No published partition: 66.
 pub fn advise(
     pipeline: &Pipeline,
     date: &str,
@@ -59,10 +61,14 @@ pub fn advise(
     let drawn = draw(&candidates, most, start);
     let wanted: Vec<(Row, f64)> = drawn.iter().map(|(i, chance)| (places[*i], *chance)).collect();
     let batch = collect(pipeline, &files, &wanted)?;
-    replace(&Real, out, |beside| {
-        let mut part = Part::create(&Real, beside, &batch.schema(), Use::Published)?;
-        part.write(&batch)?;
-        part.finish()
+    replace(&Real, out, |beside| match is_csv(out) {
+        true => write_csv(beside, &batch)
+            .map_err(|e| Error::new(Kind::Io, format!("cannot write: {e}")).file(out)),
+        false => {
+            let mut part = Part::create(&Real, beside, &batch.schema(), Use::Published)?;
+            part.write(&batch)?;
+            part.finish()
+        }
     })?;
     let expected: serde_json::Map<String, Value> = pipeline
         .classes
@@ -83,7 +89,25 @@ pub fn advise(
         "seed": seed,
         "expected": expected,
         "batch": out.display().to_string(),
+        "next": format!("fill in the column label, then run again with --set target.labels={}", out.display()),
     }))
+}
+
+/// The batch as CSV with a line of names.
+fn write_csv(path: &Path, batch: &RecordBatch) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let mut file = Real.create(path)?;
+    file.write_all(csv::line(batch.schema().fields().iter().map(|f| f.name().as_str())).as_bytes())?;
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|c| cast(c, &DataType::LargeUtf8))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    let texts: Vec<_> = columns.iter().map(|c| c.as_string::<i64>()).collect();
+    for row in 0..batch.num_rows() {
+        let fields = texts.iter().map(|t| if t.is_null(row) { "" } else { t.value(row) });
+        file.write_all(csv::line(fields).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// A row of the published soft labels: its file and its place there.
@@ -177,5 +201,8 @@ fn collect(pipeline: &Pipeline, files: &[PathBuf], wanted: &[(Row, f64)]) -> Res
     }
     fields.push(part::float_field("chance"));
     columns.push(part::float_array(wanted.iter().map(|w| w.1).collect()));
+    // to be filled in: the file can be handed back as it is
+    fields.push(Field::new(LABEL, DataType::Utf8, true));
+    columns.push(new_null_array(&DataType::Utf8, wanted.len()));
     part::batch(&part::schema(fields), columns)
 }

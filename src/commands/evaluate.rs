@@ -8,10 +8,15 @@ use hashbrown::HashMap;
 use serde_json::{Value, json};
 
 use crate::config::Pipeline;
+use crate::drift::sketches::reliability;
 use crate::error::{Error, Kind, Result};
 use crate::lake::scan::ids;
+use crate::lake::store::Real;
+use crate::lake::store::files::write_json;
 use crate::lake::{part, publish};
 use crate::relevance::maths::probability::first_largest;
+use crate::report::{self, EVALUATION};
+use crate::run::directory::{Directory, PUBLISHED};
 use crate::sources::labels::read_labels;
 use crate::stages::relevance::domain_classifier::area;
 
@@ -39,7 +44,19 @@ pub fn evaluate(pipeline: &Pipeline, date: &str, labels: &Path) -> Result<Value>
         }
         out[table] = measures(&judged, &pipeline.classes);
     }
+    keep(pipeline, date, &mut out)?;
     Ok(out)
+}
+
+/// Keeps the measures in the run directory and makes its page anew, on which they stand beside what was said without labels.
+fn keep(pipeline: &Pipeline, date: &str, out: &mut Value) -> Result<()> {
+    let root = Directory::place(&pipeline.output_path(), &pipeline.name, date);
+    if !root.join(PUBLISHED).exists() {
+        return Ok(()); // another pipeline published the tables
+    }
+    write_json(&Real, &root.join(EVALUATION), out)?;
+    out["report"] = json!(report::write(&Real, pipeline, date, None)?.display().to_string());
+    Ok(())
 }
 
 fn join(pipeline: &Pipeline, folder: &Path, labels: &HashMap<String, u16>) -> Result<Judged> {
@@ -94,11 +111,14 @@ fn measures(judged: &Judged, classes: &[String]) -> Value {
             (name.clone(), of)
         })
         .collect();
+    let rows: Vec<u16> = judged.iter().map(|(y, _)| *y).collect();
+    let p: Vec<f64> = judged.iter().flat_map(|(_, p)| p).copied().collect();
     json!({
         "accounts": judged.len(),
         "accuracy": mean(&|(y, p)| f64::from(u8::from(first_largest(p) == usize::from(*y)))),
         "estimated_accuracy": mean(&|(_, p)| p[first_largest(p)]),
         "log_loss": mean(&|(y, p)| -p[usize::from(*y)].max(LEAST).ln()),
+        "reliability": reliability([(rows.as_slice(), p.as_slice())].into_iter(), classes.len()),
         "classes": by_class,
     })
 }

@@ -3,6 +3,7 @@
 pub mod add;
 pub mod advise;
 pub mod check;
+pub mod drift;
 pub mod evaluate;
 pub mod explain;
 pub mod share;

@@ -183,17 +183,46 @@ pub struct Output {
     pub format: String,
 }
 
+/// What to do with something that is no pipeline file.
+fn in_place_of(path: &Path) -> String {
+    if path.join("teacher.toml").exists() {
+        return "this is a teacher's bundle: name the pipeline file that uses it".to_string();
+    }
+    let inside = || {
+        std::fs::read_dir(path)
+            .ok()?
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+            .min()
+    };
+    match inside() {
+        Some(file) => format!("name the file: {}", file.display()),
+        None => "name a TOML file with [target], [[teachers]] and [output]; `coldstart new` writes one"
+            .to_string(),
+    }
+}
+
 impl Pipeline {
     /// Reads, overrides, fills in the defaults and checks.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Pipeline> {
         let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::IsADirectory => {
+                Error::config("this is a directory, a pipeline is a TOML file")
+                    .file(path)
+                    .hint(in_place_of(path))
+            }
             std::io::ErrorKind::InvalidData => {
-                Error::config("the pipeline file is not UTF-8 text").file(path)
+                Error::config("the pipeline file is not UTF-8 text").file(path).hint(in_place_of(path))
             }
             _ => Error::io(&e, "cannot read the pipeline file", path),
         })?;
         let root = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Pipeline::parse(&text, &root, overrides, &|name| std::env::var(name).ok()).map_err(|e| e.file(path))
+        let known = path.extension().is_some_and(|e| {
+            ["csv", "parquet", "json", "yaml", "yml"].iter().any(|other| e.eq_ignore_ascii_case(other))
+        });
+        let parsed = Pipeline::parse(&text, &root, overrides, &|name| std::env::var(name).ok());
+        parsed.map_err(|e| if known { e.file(path).hint(in_place_of(path)) } else { e.file(path) })
     }
 
     /// As [`Pipeline::read`], from a text whose paths are relative to `root`.

@@ -13,16 +13,20 @@ use crate::lake::store::digest::{self, FileDigest};
 use crate::lake::store::files::{create_dir, read, remove, write_atomic};
 use crate::run::directory::Directory;
 use crate::run::stage::Stage;
-use crate::stages::artifacts::{CALCULATOR, COUNTED_PROFILE, FUSION, SCORED, VERDICT};
+use crate::stages::artifacts::{
+    CALCULATOR, COUNTED_PROFILE, FEATURE_SKETCHES, FUSION, SCORE_SKETCHES, SCORED, VERDICT,
+};
 
 const FOLDER: &str = "explanation";
 /// The files, by the stage that made them.
-const FILES: [(Stage, &str); 5] = [
+const FILES: [(Stage, &str); 7] = [
     (COUNTED_PROFILE.stage, COUNTED_PROFILE.file),
     (SCORED.stage, SCORED.file),
     (CALCULATOR.stage, CALCULATOR.file),
     (FUSION.stage, FUSION.file),
     (VERDICT.stage, VERDICT.file),
+    (FEATURE_SKETCHES.stage, FEATURE_SKETCHES.file),
+    (SCORE_SKETCHES.stage, SCORE_SKETCHES.file),
 ];
 
 /// Copies the files out of the stages' directories, which are about to be cleared; their digests belong into
@@ -38,6 +42,11 @@ pub fn keep(directory: &Directory) -> Result<Vec<FileDigest>> {
         digest::file(store, &folder, file)
     };
     FILES.iter().map(copy).collect()
+}
+
+/// Where a run directory keeps them.
+pub fn place(root: &Path) -> PathBuf {
+    root.join(FOLDER)
 }
 
 /// The folder of a run directory, once every file in it has the recorded digest (65 otherwise).

@@ -1,5 +1,6 @@
 //! The order of a run: key, lock, stages that are not yet done, verification, publication.
 
+pub mod drift;
 #[cfg(test)]
 mod faults;
 pub mod gates;
@@ -36,18 +37,24 @@ use crate::sources::inputs::Inputs;
 use crate::stages;
 use crate::stages::artifacts::{PROFILE, SUMMARY, VERDICT};
 
-/// The published tables and the stage in whose output each lies, under its own name. The classification comes
+/// Where the tables lie that compare the date with earlier ones: they are made when all stages are done.
+const DRIFT: &str = "drift";
+
+/// The published tables and the folder of the run directory in which each lies, under its own name. The classification comes
 /// last: with it the run is complete.
-const TABLES: [(&str, Stage); 9] = [
-    ("relevance_rehearsal", Stage::Relevance),
-    ("relevance_drop_one", Stage::Relevance),
-    ("relevance_verdict", Stage::Relevance),
-    ("relevance", Stage::Fuse),
-    ("relevance_features", Stage::Fuse),
-    ("risk_coverage", Stage::Fuse),
-    ("soft_labels", Stage::Fuse),
-    ("student", Stage::Fit),
-    ("classification", Stage::Classify),
+const TABLES: [(&str, &str); 12] = [
+    ("relevance_rehearsal", "relevance"),
+    ("relevance_drop_one", "relevance"),
+    ("relevance_verdict", "relevance"),
+    ("relevance", "fuse"),
+    ("relevance_features", "fuse"),
+    ("risk_coverage", "fuse"),
+    ("feature_drift", DRIFT),
+    ("score_drift", DRIFT),
+    ("class_shares", DRIFT),
+    ("soft_labels", "fuse"),
+    ("student", "fit"),
+    ("classification", "classify"),
 ];
 
 /// What is asked for.
@@ -88,6 +95,9 @@ pub struct Outcome {
     /// Accounts that were left undecided, for each reason; they count in `classes` too.
     #[serde(default)]
     pub abstained: BTreeMap<String, u64>,
+    /// The page that people read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub report: String,
     /// Directory of each published partition.
     #[serde(default)]
     pub tables: BTreeMap<String, String>,
@@ -169,7 +179,7 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
         attempt.published = before;
         return Ok(outcome);
     }
-    refuse_conflict(job, before.as_ref(), key, store)?;
+    refuse_conflict(job, before.as_ref(), &identity, store)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
     if job.planned.is_some()
         && let Some((stage, _)) = Stage::ALL.into_iter().zip(&done).find(|(_, done)| !**done)
@@ -200,7 +210,7 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     attempt.metrics.collect(directory);
     // what stands there is this pipeline's own, or may be replaced, or carries this run's id
     let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
-    let published = publish_all(job, key, mark, directory, log, &mut attempt.metrics)?;
+    let published = publish_all(job, &identity, mark, directory, log, &mut attempt.metrics)?;
     clear(directory, log);
     log.tell("verdict", &published.verdict);
     let outcome = outcome(job, "published", &published, log);
@@ -210,13 +220,20 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
 
 /// The run is complete: what it leaves behind is no failure, and the next one tries again.
 fn clear(directory: &Directory, log: &Log) {
-    if let Err(e) = directory.clear(&Stage::ALL.map(Stage::name)) {
+    let folders = [Stage::ALL.map(Stage::name).as_slice(), &[DRIFT]].concat();
+    if let Err(e) = directory.clear(&folders) {
         log.warn("publish", "the run directory could not be cleared", json!({"error": e.to_string()}));
     }
 }
 
 /// The same date with other inputs is not replaced unless that was asked for.
-fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn Store) -> Result<()> {
+fn refuse_conflict(
+    job: &Job,
+    before: Option<&Published>,
+    identity: &Identity,
+    store: &dyn Store,
+) -> Result<()> {
+    let key = identity.key.as_str();
     if job.replace {
         return Ok(());
     }
@@ -226,7 +243,14 @@ fn refuse_conflict(job: &Job, before: Option<&Published>, key: &str, store: &dyn
     if let Some(published) = before
         && published.key != key
     {
-        return refuse("this date was already published with other inputs, models or settings".to_string());
+        let changed = published.changed(&identity.made_of);
+        let refused =
+            refuse("this date was already published with other inputs, models or settings".to_string());
+        return if changed.is_empty() {
+            refused
+        } else {
+            refused.map_err(|e| e.with("changed", changed.join(", ")))
+        };
     }
     let output = job.pipeline.output_path();
     for (table, _) in TABLES {
@@ -317,16 +341,19 @@ pub fn on_fewer_threads<T: Send>(
 
 fn publish_all(
     job: &Job,
-    key: &str,
+    identity: &Identity,
     mark: Option<&str>,
     directory: &Directory,
     log: &Log,
     metrics: &mut Metrics,
 ) -> Result<Published> {
+    let key = identity.key.as_str();
     let output = job.pipeline.output_path();
     let summary = SUMMARY.load(directory)?;
     let counts = read_back::verify(&job.pipeline, directory)?;
-    let previous = published::previous(directory.store, &output, &job.pipeline.name, &job.date)?;
+    let dates = published::dates(directory.store, &output, &job.pipeline.name, &job.date);
+    let record = |date: &String| published::record(directory.store, &output, &job.pipeline.name, date);
+    let previous = dates.last().map(|date| record(date).map(|r| (date.clone(), r))).transpose()?;
     metrics.count(&counts);
     metrics.classes = summary.classes.clone();
     let profile = PROFILE.load(directory)?;
@@ -338,11 +365,19 @@ fn publish_all(
         job.accepted,
     );
     gates::refuse(&metrics.gates, log)?;
+    drift::write(
+        &job.pipeline,
+        directory,
+        (&job.date, key),
+        &summary.classes,
+        &dates,
+        &directory.root().join(DRIFT),
+    )?;
     cancel::check()?;
     let _commit = Commit::begin();
     let mut tables = Vec::new();
-    for (table, stage) in TABLES {
-        let source = directory.stage(stage.name()).join(table);
+    for (table, folder) in TABLES {
+        let source = directory.root().join(folder).join(table);
         let partition = publish::partition(&output, table, &job.date);
         let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
         tables.push(Table { name: table.to_string(), files });
@@ -356,6 +391,7 @@ fn publish_all(
         abstained: summary.abstained,
         tables,
         explanation: kept,
+        made_of: identity.made_of.clone(),
         verdict: VERDICT.load(directory)?.sentences,
     };
     directory.record(&published)?;
@@ -373,6 +409,7 @@ fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome
         rows: published.rows,
         classes: published.classes.clone(),
         abstained: published.abstained.clone(),
+        report: String::new(),
         tables: published.tables.iter().map(|t| (t.name.clone(), place(t))).collect(),
         warnings: log.warnings().len(),
         verdict: published.verdict.join(" "),

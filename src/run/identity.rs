@@ -1,15 +1,18 @@
 //! What names a run: the digest of all it is made of, and whether that is still what was digested.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::scan::relative_files;
 use crate::lake::store::digest::{self, FileDigest};
+use crate::process::secrets::redact;
 use crate::sources::calculator_file;
 use crate::sources::inputs::open_target;
 use crate::teacher::bundle::Bundle;
@@ -18,6 +21,9 @@ use crate::teacher::bundle::Bundle;
 #[derive(Clone)]
 pub struct Identity {
     pub key: String,
+    /// A digest of each thing that the key is made of, by its name: settings by their keys. Values from the
+    /// environment count by the variable's name.
+    pub made_of: BTreeMap<String, String>,
     /// Every input file, as it was before it was digested.
     pub files: Vec<Pinned>,
 }
@@ -43,6 +49,34 @@ impl Pinned {
             modified: modified.map_or(0, |since| since.as_nanos() as u64),
         }
     }
+}
+
+/// The parts of what was named and their digests: settings one by one, the files of the accounts and of each
+/// teacher together.
+fn made_of(named: &Value) -> BTreeMap<String, String> {
+    fn settings(value: &Value, path: &str, out: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Object(map) => map.iter().for_each(|(k, v)| {
+                settings(v, &if path.is_empty() { k.clone() } else { format!("{path}.{k}") }, out)
+            }),
+            Value::Null => {}
+            leaf => drop(out.insert(path.to_string(), short(leaf))),
+        }
+    }
+    let mut out = BTreeMap::new();
+    settings(&named["pipeline"], "", &mut out);
+    out.insert("the version of coldstart".to_string(), short(&named["version"]));
+    out.insert("the files of target.accounts".to_string(), short(&named["accounts"]));
+    for (i, files) in named["teachers"].as_array().into_iter().flatten().enumerate() {
+        let bundle = named["pipeline"]["teachers"][i]["bundle"].as_str().unwrap_or_default();
+        out.insert(format!("the files of {}", redact(bundle)), short(files));
+    }
+    out.insert("the files of target.labels and relevance.calculator".to_string(), short(&named["others"]));
+    out
+}
+
+fn short(value: &Value) -> String {
+    digest::text(&redact(&value.to_string())).chars().take(12).collect()
 }
 
 /// What the key is the digest of.
@@ -88,7 +122,8 @@ impl Identity {
             others: digest_all(&others)?,
         };
         let text = serde_json::to_string(&named).map_err(|e| Error::new(Kind::Bug, e.to_string()))?;
-        Ok(Identity { key: digest::text(&text), files })
+        let made_of = made_of(&serde_json::to_value(&named).map_err(|e| Error::bug(e.to_string()))?);
+        Ok(Identity { key: digest::text(&text), made_of, files })
     }
 
     /// What was made of the input files, unless one of them is no longer the one that was digested (75): that

@@ -61,7 +61,14 @@ pub fn at(path: &Path, features: &[Feature], extra: &[&String]) -> Result<Histor
 /// The place of a label among a teacher's own classes.
 pub fn class_of(own: &[String], label: &str) -> Result<usize> {
     let place = own.iter().position(|c| c == label);
-    place.ok_or_else(|| Error::data(format!("a label is none of the teacher's classes {own:?}")).value(label))
+    place.ok_or_else(|| {
+        let numbers = label.parse::<f64>().is_ok();
+        let hint = match numbers {
+            true => format!("name the model's classes as the labels are ({label:?}, ...) in teacher.toml, and map them in the pipeline: classes = {{ {label} = \"...\" }}"),
+            false => "labels are written as model.classes in teacher.toml are".to_string(),
+        };
+        Error::data(format!("a label is none of the teacher's classes {own:?}")).value(label).hint(hint)
+    })
 }
 
 /// Refuses a history in which a class of the target has too few rows.

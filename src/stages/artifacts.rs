@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::drift::sketches::{FeatureSketch, ScoreSketches};
 use crate::error::Result;
 use crate::features::coded::CodedFeature;
 use crate::features::column;
@@ -38,6 +39,9 @@ pub const SCORED: Document<Scored> = Document::new(Stage::Score, "score.json");
 pub const CALCULATOR: Document<Calculator> = Document::new(Stage::Relevance, "calculator.json");
 pub const FUSION: Document<Fusion> = Document::new(Stage::Relevance, "fusion.json");
 pub const VERDICT: Document<Verdict> = Document::new(Stage::Relevance, "verdict.json");
+/// What is kept for later dates to be compared with: the target's features, and scores of a sample.
+pub const FEATURE_SKETCHES: Document<Vec<FeatureSketch>> = Document::new(Stage::Profile, "sketches.json");
+pub const SCORE_SKETCHES: Document<ScoreSketches> = Document::new(Stage::Relevance, "scores.json");
 pub const WEIGHTS: Document<Weights> = Document::new(Stage::Fuse, "fuse.json");
 pub const FIT: Document<Fit> = Document::new(Stage::Fit, "fit.json");
 pub const SUMMARY: Document<Summary> = Document::new(Stage::Classify, "summary.json");
@@ -231,6 +235,10 @@ pub struct Fit {
     pub fidelity: Fidelity,
     /// Log-loss on the held-out accounts of each family that was tried, or why it could not be fitted.
     pub tried: Vec<(String, std::result::Result<f64, String>)>,
+    /// For each feature the rise of the student's divergence from itself when the feature's values change
+    /// places, as a share of all such rises.
+    #[serde(default)]
+    pub importances: Vec<(String, f64)>,
     /// Whether the student may classify; otherwise the soft labels' classes are published.
     pub passed: bool,
 }

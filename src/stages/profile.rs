@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::{Dedupe, NonFinite};
+use crate::drift::sketches::FeatureSketch;
 use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::coded::CodedFeature;
@@ -24,7 +25,7 @@ use crate::run::fold::{Fold, State};
 use crate::sources::sketch::Sketch;
 use crate::sources::{pooled, repeats, training};
 use crate::stages::Mapped;
-use crate::stages::artifacts::{POOLED, PROFILE, Profile};
+use crate::stages::artifacts::{FEATURE_SKETCHES, POOLED, PROFILE, Profile};
 
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
@@ -45,7 +46,8 @@ impl Mapped for Step {
             seen = sketch(run, &run.inputs.accounts.clone().without_rows(dropped.clone()), run.pieces())?;
         }
         check_finite(run, &seen)?;
-        let profile = measure(run, &seen, dropped, repeats::different(run.inputs)?)?;
+        let (profile, sketches) = measure(run, &seen, dropped, repeats::different(run.inputs)?)?;
+        FEATURE_SKETCHES.save(run.directory, &sketches)?;
         POOLED.save(run.directory, &fit_pooled(run, &profile.teachers, &profile)?)?;
         PROFILE.save(run.directory, &profile)
     }
@@ -73,8 +75,13 @@ fn check_ids(run: &Run) -> Result<Vec<u64>> {
 }
 
 /// Profiles the target and the histories of the teachers in `active`: on the bins of a saved calculator where
-/// it knows just these teachers.
-pub fn measure(run: &Run, target: &Seen, dropped: Vec<u64>, teachers: Vec<usize>) -> Result<Profile> {
+/// it knows just these teachers. Also gives what is kept of the target for later dates.
+pub fn measure(
+    run: &Run,
+    target: &Seen,
+    dropped: Vec<u64>,
+    teachers: Vec<usize>,
+) -> Result<(Profile, Vec<FeatureSketch>)> {
     let (inputs, rows, active) = (run.inputs, target.rows, teachers.as_slice());
     let accounts = &inputs.accounts;
     if rows == 0 {
@@ -90,6 +97,8 @@ pub fn measure(run: &Run, target: &Seen, dropped: Vec<u64>, teachers: Vec<usize>
         .filter(|(f, _)| f.present)
         .map(|(f, s)| student_feature(f, s))
         .collect();
+    let present = inputs.features.iter().zip(&targets).filter(|(f, _)| f.present);
+    let sketches = present.map(|(f, s)| FeatureSketch::new(&f.name, s)).collect();
     let mut profile = Profile {
         rows,
         teachers: teachers.clone(),
@@ -133,7 +142,7 @@ pub fn measure(run: &Run, target: &Seen, dropped: Vec<u64>, teachers: Vec<usize>
             json!({}),
         );
     }
-    Ok(profile)
+    Ok((profile, sketches))
 }
 
 /// The pooled teacher: that of a saved calculator where it knows just these teachers, or one that is fitted to

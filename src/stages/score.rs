@@ -89,7 +89,7 @@ impl Mapped for Step {
         let again = active != profile.teachers;
         if again {
             let seen = profile::sketch(run, &profile.accounts(run), run.pieces())?;
-            profile = profile::measure(run, &seen, profile.dropped, active.clone())?;
+            (profile, _) = profile::measure(run, &seen, profile.dropped, active.clone())?;
             pooled = profile::fit_pooled(run, &active, &profile)?;
             score(run, &profile, pooled.as_ref(), run.pieces())?;
         }

@@ -36,6 +36,7 @@ mod contract;
 pub mod export;
 mod fidelity;
 mod forest;
+pub mod importance;
 mod json;
 pub mod logistic;
 pub mod numeric;

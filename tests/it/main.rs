@@ -15,6 +15,7 @@ mod pooled;
 mod predictions;
 mod relevance;
 mod relevance_properties;
+mod report;
 mod sketches;
 mod student;
 mod trees;

@@ -3,6 +3,7 @@
 //! It pins the settings and the bundles by digest and every input file by size and time of change, and cuts the
 //! accounts into units. A process that finds something else than what was planned refuses to work (75).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub key: String,
     pub date: String,
     pub settings: Settings,
+    /// Digests of the parts of the key, see [`Identity::made_of`].
+    pub made_of: BTreeMap<String, String>,
     /// The files that are read, as they were when they were digested.
     pub inputs: Vec<Pinned>,
     /// Stored rows, and the pieces of rows that the files fall into.
@@ -95,6 +98,7 @@ impl Plan {
             key: identity.key.clone(),
             date: date.to_string(),
             settings,
+            made_of: identity.made_of.clone(),
             inputs: identity.files.clone(),
             rows: accounts.stored_rows(),
             pieces: rows.len(),
@@ -121,7 +125,7 @@ impl Plan {
 
     /// The identity of the run, so that its files can be watched; their content is not read again.
     pub fn identity(&self) -> Identity {
-        Identity { key: self.key.clone(), files: self.inputs.clone() }
+        Identity { key: self.key.clone(), made_of: self.made_of.clone(), files: self.inputs.clone() }
     }
 
     /// Refuses (75) accounts that fall into other pieces than were planned.

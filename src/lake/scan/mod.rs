@@ -9,6 +9,7 @@ pub mod ids;
 pub mod locate;
 
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -309,7 +310,14 @@ fn open_source(located: Located, first_row: u64) -> Result<Source> {
     let mut file = File::open(&path).map_err(|e| Error::io(&e, "cannot open", &path))?;
     let meta = file.metadata().map_err(|e| Error::io(&e, "cannot open", &path))?;
     footer::check(&mut file, meta.len()).map_err(|e| e.file(&path))?;
-    let refused = |e: String| Error::data(format!("not a Parquet file: {e}")).file(&path);
+    let text = is_text(&mut file);
+    let refused = |e: String| match text {
+        true => Error::data("this is a text file, accounts are read as Parquet").file(&path).hint(format!(
+            "if it is CSV: duckdb -c \"copy (from '{}') to 'accounts.parquet'\"",
+            path.display()
+        )),
+        false => Error::data(format!("not a Parquet file: {e}")).file(&path),
+    };
     let metadata =
         guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|e| e.to_string()))
             .map_err(refused)?;
@@ -320,6 +328,14 @@ fn open_source(located: Located, first_row: u64) -> Result<Source> {
         return Err(refused("its footer contradicts itself about the number of rows".to_string()));
     }
     Ok(Source { located, metadata, bytes: meta.len(), modified: meta.modified().ok(), first_row })
+}
+
+/// Whether a file begins as text does, and not as Parquet.
+fn is_text(file: &mut File) -> bool {
+    let mut head = Vec::new();
+    let read = file.rewind().and_then(|()| file.by_ref().take(256).read_to_end(&mut head)).is_ok();
+    let printable = |b: &u8| *b >= b' ' || [b'\n', b'\r', b'\t'].contains(b);
+    read && head.len() >= 4 && head.iter().all(printable) && !head.starts_with(b"PAR1")
 }
 
 fn full_schema(source: &Source) -> Result<Schema> {

@@ -126,18 +126,35 @@ fn mattered(findings: &Findings) -> String {
         );
     };
     let sure = change.abs() > LITTLE && findings.error.is_some_and(|e| change.abs() > 2.0 * e);
-    let judged = match sure {
-        true if change < 0.0 => "Relevance mattered",
-        true => "Relevance harmed in the rehearsals",
-        false => "Relevance made no difference that the rehearsals can show",
+    let judged = match (sure, change < 0.0) {
+        (true, true) => "Relevance mattered".to_string(),
+        (true, false) => "Relevance harmed in the rehearsals".to_string(),
+        (false, true) if -change > LITTLE => {
+            "Relevance probably helped, though so few rehearsals cannot prove it".to_string()
+        }
+        (false, _) => "Relevance neither helped nor harmed in the rehearsals".to_string(),
+    };
+    let (better, worse) = (findings.rehearsals - findings.harmed, findings.harmed);
+    let range = findings.error.map(|e| {
+        format!(
+            " (between {} and {} in nineteen cases of twenty)",
+            beside(change - 2.0 * e),
+            beside(change + 2.0 * e)
+        )
+    });
+    let next = match (sure, change < 0.0) {
+        (false, _) => {
+            " The labels are no worse than the plain mean of the teachers; more teachers with a labelled history would tell for certain."
+        }
+        (true, false) => " Set fuse.method = \"reference\" and compare, or look at the teacher named below.",
+        (true, true) => "",
     };
     format!(
-        "{judged}: when each of {} histories played the target, the fused label's log-loss was {} that of the plain mean of the teachers{} (weights by distance alone: {}), and worse by more than 1 % on {}.",
+        "{judged}: when each of {} histories played the target, the fused label's log-loss was {} that of the plain mean of the teachers{}; it was as good or better on {better} and worse by more than 1 % on {worse}. Weights by distance alone: {}.{next}",
         findings.rehearsals,
         beside(change),
-        findings.error.map(|e| format!(", give or take {}", percent(e))).unwrap_or_default(),
+        range.unwrap_or_default(),
         beside(js),
-        findings.harmed
     )
 }
 

@@ -89,12 +89,16 @@ pub fn run(run: &Run) -> Result<()> {
         .iter()
         .map(|t| (t.family.to_string(), t.fidelity.as_ref().map(|f| f.log_loss).map_err(Clone::clone)))
         .collect();
+    let held_out = Subset::new(&rows, &test, classes).columns;
+    let names = profile.student.iter().map(|f| f.name.clone());
+    let importances = names.zip(student::importance::importances(student.as_ref(), &held_out)).collect();
     let fit = Fit {
         family: student.family().to_string(),
         rows: n,
         held_out_rows: test.len(),
         fidelity,
         tried,
+        importances,
         passed,
     };
     if !passed {
@@ -112,14 +116,7 @@ pub fn run(run: &Run) -> Result<()> {
     }
     run.log.info("fit", "chosen", json!({"family": fit.family, "rows": n, "log_loss": fit.fidelity.log_loss, "kl": fit.fidelity.kl, "agreement": fit.fidelity.agreement}));
     let folder = run.directory.stage("fit");
-    bundle::write(
-        run,
-        &folder.join("student"),
-        student.as_ref(),
-        &profile,
-        &fit,
-        &Subset::new(&rows, &test, classes).columns,
-    )?;
+    bundle::write(run, &folder.join("student"), student.as_ref(), &profile, &fit, &held_out)?;
     write_json(run.directory.store, &folder.join("fit.json"), &fit)
 }
 

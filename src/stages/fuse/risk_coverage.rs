@@ -6,30 +6,33 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 
-use crate::config::Method;
+use crate::config::{Method, Pipeline};
 use crate::error::Result;
 use crate::lake::part;
-use crate::relevance::findings::risk::{self, Played, Point};
+use crate::relevance::findings::risk::{self, Judged, Played, Point};
 use crate::relevance::training::calculator::Calculator;
+use crate::relevance::training::rehearsal::Rehearsal;
 use crate::run::context::Run;
 use crate::stages::write_table;
 
+/// The histories that played the target, with the labels that the pipeline would have published for them.
+pub fn played<'a>(pipeline: &Pipeline, rehearsed: &'a [Rehearsal]) -> Vec<Played<'a>> {
+    let label = |judged: &'a Judged| match (pipeline.fuse.method, pipeline.target.class_shares.is_some()) {
+        (Method::Reference, _) => &judged.default,
+        (Method::Aligned, false) => &judged.aligned,
+        (Method::Aligned, true) => &judged.with_shares,
+    };
+    rehearsed
+        .iter()
+        .map(|r| Played { history: &r.history, judged: &r.judged, label: label(&r.judged) })
+        .collect()
+}
+
 /// Writes the table into `folder`; without rows where fewer than three histories could play the target.
 pub fn write(run: &Run, calculator: &Calculator, folder: &Path) -> Result<()> {
-    let pipeline = run.pipeline;
     let rehearsed = calculator.rehearsed();
-    let played: Vec<Played> = rehearsed
-        .iter()
-        .map(|r| {
-            let label = match (pipeline.fuse.method, pipeline.target.class_shares.is_some()) {
-                (Method::Reference, _) => &r.judged.default,
-                (Method::Aligned, false) => &r.judged.aligned,
-                (Method::Aligned, true) => &r.judged.with_shares,
-            };
-            Played { history: &r.history, judged: &r.judged, label }
-        })
-        .collect();
-    let points = risk::table(&played, &pipeline.rule(), pipeline.classes.len());
+    let points =
+        risk::table(&played(run.pipeline, &rehearsed), &run.pipeline.rule(), run.pipeline.classes.len());
     let float = |name: &str| Field::new(name, DataType::Float64, true);
     let text = |name: &str, null: bool| Field::new(name, DataType::Utf8, null);
     let schema = part::schema(vec![

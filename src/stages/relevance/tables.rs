@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArra
 use rayon::prelude::*;
 
 use crate::config::Method;
+use crate::drift::sketches::{self, ScoreSketches, classes_kept};
 use crate::error::{Error, Result};
 use crate::lake::store::files::write_json;
 use crate::relevance::findings::diversity::diversity;
@@ -21,7 +22,8 @@ use crate::relevance::training::calculator::Calculator;
 use crate::relevance::training::rehearsal::Mixed;
 use crate::relevance::training::rehearsal::Rehearsal;
 use crate::run::context::Run;
-use crate::stages::artifacts::{Fusion, Verdict};
+use crate::stages::artifacts::{Fusion, SCORE_SKETCHES, Verdict};
+use crate::stages::fuse::risk_coverage;
 use crate::stages::scores::{Row, without};
 use crate::stages::write_table;
 
@@ -84,7 +86,38 @@ pub fn write(
     ] {
         write_table(run, &folder.join(table), &batch.map_err(|e| Error::bug(e.to_string()))?)?;
     }
+    SCORE_SKETCHES.save(run.directory, &sketches(run, calculator, &fused))?;
     write_json(run.directory.store, &folder.join("verdict.json"), &verdict)
+}
+
+/// What is kept of the scores for later dates and for the page.
+fn sketches(run: &Run, calculator: &Calculator, fused: &[Kept]) -> ScoreSketches {
+    let (classes, names) = (run.pipeline.classes.len(), &calculator.teachers);
+    let teacher = |k: usize, c: usize| fused.iter().map(move |f| f.p[k * classes + c]);
+    let mut scores = Vec::new();
+    for c in classes_kept(classes) {
+        let class = &run.pipeline.classes[c];
+        scores.push(sketches::score("label", class, fused.iter().map(|f| f.label[c])));
+        scores.extend(names.iter().enumerate().map(|(k, t)| sketches::score(&t.name, class, teacher(k, c))));
+    }
+    let said: Vec<Vec<usize>> =
+        fused.iter().map(|f| f.p.chunks_exact(classes).map(first_largest).collect()).collect();
+    let agree =
+        |a: usize, b: usize| said.iter().filter(|s| s[a] == s[b]).count() as f64 / said.len().max(1) as f64;
+    let each = 0..names.len();
+    let rehearsed = calculator.rehearsed();
+    let played = risk_coverage::played(run.pipeline, &rehearsed);
+    ScoreSketches {
+        accounts: fused.len() as u64,
+        expected: (0..classes).map(|c| mean(fused, |f| f.label[c])).collect(),
+        teachers: names.iter().map(|t| t.name.clone()).collect(),
+        agreement: each.clone().map(|a| each.clone().map(|b| agree(a, b)).collect()).collect(),
+        scores,
+        reliability: sketches::reliability(
+            played.iter().map(|p| (p.judged.labels.as_slice(), p.label)),
+            classes,
+        ),
+    }
 }
 
 /// What is compared of an account's label.
