@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance bench-pooled teachers faults faults-long fuzz cluster clean
+.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -63,6 +63,9 @@ check: ## formatting, lints, documentation and the direction of imports, all of 
 
 bench: setup target/bench/venv/.done build ## speed and memory beside today's Python, on accounts made for it (ROWS="1000000 4000000")
 	target/bench/venv/bin/python fixtures/bench/run.py --bin $(COLDSTART) $(if $(ROWS),--rows $(ROWS))
+
+bench-scale: setup target/bench/venv/.done build ## how the job grows: 16,000,000 accounts beside 1,000,000, 500 features beside 50, 2,000 accounts
+	target/bench/venv/bin/python fixtures/bench/scale.py --bin $(COLDSTART)
 
 ACCOUNTS := target/bench/accounts-1000000
 

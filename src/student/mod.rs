@@ -120,6 +120,12 @@ const TIE: f64 = 1e-5;
 /// A mean KL (nats) on held-out accounts above which [`Family::Auto`] asks the forest, too: it is slow, and
 /// was never the best where another family keeps the soft labels this well.
 const GOOD: f64 = 0.01;
+/// Rows above which [`Family::Auto`] does not ask the forest: more rows improve boosted trees, and a forest
+/// little.
+const FOREST_ROWS: usize = 20_000;
+/// A logistic student of some of the rows whose log-loss (nats) is this much above the best is fitted to all
+/// of them: that may make it the best.
+const CLOSE: f64 = 1e-3;
 
 /// Fits `family` to `train` and measures it on `held_out`, which must be other accounts with the same
 /// columns.
@@ -150,57 +156,89 @@ fn fit_in_pool(
     if train.kinds != held_out.kinds || train.classes != held_out.classes {
         return Err(Error::bug("training and held-out accounts have different columns or classes"));
     }
-    let families: &[Family] = if family == Family::Auto { &Family::ALL } else { &[family] };
-    let mut best: Option<(Box<dyn Student>, Fidelity)> = None;
-    let (mut tried, mut first_error, mut linear) = (Vec::new(), None, None);
+    let auto = family == Family::Auto;
+    let families: &[Family] = if auto { &Family::ALL } else { &[family] };
+    let mut found = Found::default();
+    let mut linear = None;
     for &family in families {
-        if family == Family::Forest && families.len() > 1 && best.as_ref().is_some_and(|(_, b)| b.kl <= GOOD)
-        {
+        let enough =
+            found.best.as_ref().is_some_and(|(_, best)| best.kl <= GOOD) || train.rows() > FOREST_ROWS;
+        if family == Family::Forest && auto && enough {
             continue;
         }
-        let name = family.name();
-        match fit_after(family, &mut linear, train, seed, settings) {
+        let few = auto && family == Family::Logistic;
+        found.add(family.name(), fit_after(family, &mut linear, few, train, seed, settings), held_out);
+    }
+    if auto && logistic::takes_few(train) && found.is_close("logistic") {
+        found.tried.retain(|t| t.family != "logistic");
+        found.add("logistic", logistic::fit(train).map(|s| Box::new(s) as Box<dyn Student>), held_out);
+        found.tried.sort_by_key(|t| Family::ALL.iter().position(|f| f.name() == t.family));
+    }
+    match (found.best, found.first_error) {
+        (Some((student, fidelity)), _) => Ok(Fitted { student, fidelity, tried: found.tried }),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::bug("no family of students was tried")),
+    }
+}
+
+/// The best of the students so far, and what became of each.
+#[derive(Default)]
+struct Found {
+    best: Option<(Box<dyn Student>, Fidelity)>,
+    tried: Vec<Tried>,
+    first_error: Option<Error>,
+}
+
+impl Found {
+    fn add(&mut self, family: &'static str, student: Result<Box<dyn Student>>, held_out: &Sample) {
+        match student {
             Ok(student) => {
                 let measured = fidelity(student.as_ref(), held_out);
-                tried.push(Tried { family: name, fidelity: Ok(measured) });
-                if best.as_ref().is_none_or(|(_, b)| measured.log_loss < b.log_loss - TIE) {
-                    best = Some((student, measured));
+                self.tried.push(Tried { family, fidelity: Ok(measured) });
+                if self.best.as_ref().is_none_or(|(_, b)| measured.log_loss < b.log_loss - TIE) {
+                    self.best = Some((student, measured));
                 }
             }
             Err(error) => {
-                tried.push(Tried { family: name, fidelity: Err(error.to_string()) });
-                first_error.get_or_insert(error);
+                self.tried.push(Tried { family, fidelity: Err(error.to_string()) });
+                self.first_error.get_or_insert(error);
             }
         }
     }
-    match (best, first_error) {
-        (Some((student, fidelity)), _) => Ok(Fitted { student, fidelity, tried }),
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(Error::bug("no family of students was tried")),
+
+    /// Whether that family is the best or nearly so.
+    fn is_close(&self, family: &str) -> bool {
+        let loss = |t: &Tried| t.fidelity.as_ref().ok().filter(|_| t.family == family).map(|f| f.log_loss);
+        let own = self.tried.iter().find_map(loss);
+        own.zip(self.best.as_ref()).is_some_and(|(own, (_, best))| own < best.log_loss + CLOSE)
     }
 }
 
 /// Fits one family to all rows of `train`; [`Family::Auto`] needs [`fit`].
 pub fn fit_one(family: Family, train: &Sample, seed: u64, settings: &Settings) -> Result<Box<dyn Student>> {
     train.check()?;
-    rayon::scope(|_| fit_after(family, &mut None, train, seed, settings))
+    rayon::scope(|_| fit_after(family, &mut None, false, train, seed, settings))
 }
 
 /// [`fit_one`], which keeps the logistic student in `linear` and starts the boosted one from it, so that it
-/// is fitted once.
+/// is fitted once; with `few` to some of many rows.
 fn fit_after(
     family: Family,
     linear: &mut Option<Logistic>,
+    few: bool,
     train: &Sample,
     seed: u64,
     settings: &Settings,
 ) -> Result<Box<dyn Student>> {
     Ok(match family {
-        Family::Logistic => Box::new(linear.insert(logistic::fit(train)?).clone()),
+        Family::Logistic => {
+            let fitted = if few { logistic::fit_to_few(train)? } else { logistic::fit(train)? };
+            Box::new(linear.insert(fitted).clone())
+        }
         Family::Boosted => {
             let large = train.rows() >= settings.boosted.start_rows;
             // trees can do without a start
-            let start = large.then(|| linear.take().or_else(|| logistic::fit(train).ok())).flatten();
+            let start = large.then(|| linear.take().or_else(|| logistic::fit_to_few(train).ok())).flatten();
             Box::new(boosted::fit(train, start, &settings.boosted)?)
         }
         Family::Forest => Box::new(forest::fit(train, seed, &settings.forest)?),

@@ -58,7 +58,7 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct CommitArgs {
-    plan: PathBuf,
+    pub plan: PathBuf,
     /// Publishes over what another run published for this date.
     #[arg(long)]
     replace: bool,

@@ -11,7 +11,7 @@ use arrow::datatypes::Float32Type;
 use serde_json::json;
 
 use crate::config::OnFailure;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::features::coded::CodedFeature;
 use crate::features::column::Kind;
 use crate::lake::part;
@@ -20,7 +20,7 @@ use crate::lake::store::files::write_json;
 use crate::run::context::Run;
 use crate::stages::artifacts::{COUNTED_PROFILE, Fit, Profile, SAMPLE, SCORED, SOFT_LABELS, Scored};
 use crate::student::numeric::mix;
-use crate::student::{self, Sample, Settings};
+use crate::student::{self, Family, Sample, Settings};
 
 /// Below this many accounts nothing is held out: the student is measured on what it was fitted to.
 const LEAST_TO_HOLD_OUT: usize = 100;
@@ -62,25 +62,35 @@ pub fn run(run: &Run) -> Result<()> {
     let fitted = {
         let (train, test) = (Subset::new(&rows, &train, classes), Subset::new(&rows, &test, classes));
         let columns = [train.columns(), test.columns()];
-        student::fit(
-            settings.family,
-            &train.sample(&columns[0], &kinds, classes),
-            &test.sample(&columns[1], &kinds, classes),
-            settings.seed,
-            &Settings::default(),
-        )?
+        let (train, test) =
+            (train.sample(&columns[0], &kinds, classes), test.sample(&columns[1], &kinds, classes));
+        let fit = |family| student::fit(family, &train, &test, settings.seed, &Settings::default());
+        match fit(settings.family) {
+            Err(error) if settings.family != Family::Auto && error.kind() == ErrorKind::Data => {
+                let seen = json!({"family": settings.family.name(), "error": error.to_string()});
+                run.log.warn(
+                    "fit",
+                    "this family cannot be fitted to these accounts; the others are tried",
+                    seen,
+                );
+                fit(Family::Auto)?
+            }
+            fitted => fitted?,
+        }
     };
     let mut student = fitted.student;
     if (LEAST_TO_HOLD_OUT..=REFIT_ROWS).contains(&n) {
         let all: Vec<usize> = (0..n).collect();
         let all = Subset::new(&rows, &all, classes);
         let columns = all.columns();
-        student = student::fit_one(
-            student::Family::parse(student.family())?,
-            &all.sample(&columns, &kinds, classes),
-            settings.seed,
-            &Settings::default(),
-        )?;
+        let all = all.sample(&columns, &kinds, classes);
+        match student::fit_one(Family::parse(student.family())?, &all, settings.seed, &Settings::default()) {
+            Ok(again) => student = again,
+            Err(error) => {
+                let seen = json!({"family": student.family(), "error": error.to_string()});
+                run.log.warn("fit", "the student stays as fitted without the held-out accounts", seen);
+            }
+        }
     }
     let fidelity = fitted.fidelity;
     let passed = fidelity.agreement >= settings.min_agreement && fidelity.kl <= settings.max_kl;

@@ -52,6 +52,7 @@ pub struct Binned {
     /// histograms read. Scattered rows of a small leaf then cost one line of cache each, not one for every
     /// few features.
     pub by_row: Vec<u8>,
+    widths: Vec<usize>,
 }
 
 impl Binned {
@@ -67,7 +68,18 @@ impl Binned {
             .map(|(&j, cuts)| sample.columns[j].iter().map(|x| cuts.bin(*x)).collect())
             .collect();
         let by_row = rows(&by_column, sample.rows());
-        Binned { columns, cuts, by_column, by_row }
+        let width = |cuts: &[Cuts]| {
+            let most = cuts.iter().map(Cuts::bins).max().unwrap_or(0);
+            [16, 64, 128].into_iter().find(|w| most <= *w).unwrap_or(BINS)
+        };
+        let widths = cuts.chunks(LANES).map(width).collect();
+        Binned { columns, cuts, by_column, by_row, widths }
+    }
+
+    /// Room for the bins of each feature of a group of LANES features, one of the widths that histograms
+    /// know.
+    pub fn width(&self, group: usize) -> usize {
+        self.widths[group]
     }
 
     /// Bytes of a row in `by_row`.
@@ -99,27 +111,33 @@ fn rows(by_column: &[Vec<u8>], n: usize) -> Vec<u8> {
 fn cuts(sample: &Sample, j: usize) -> Option<Cuts> {
     let column = sample.columns[j];
     let cuts = match sample.kinds[j] {
-        Kind::Number => Cuts::Number(thresholds(column)),
+        Kind::Number => Cuts::Number(thresholds(column, most_bins(column.len()))),
         Kind::Category { levels } => Cuts::Category(level_bins(column, sample.weights, levels)),
     };
     let first = column.first().map(|x| cuts.bin(*x))?;
     column.iter().any(|x| cuts.bin(*x) != first).then_some(cuts)
 }
 
-/// At most BINS - 2 thresholds that part the values into bins of about equal mass; a value that fills a bin
+/// Bins that this many rows can fill: finer ones would hold single rows, and cost as much as those of many
+/// rows.
+fn most_bins(rows: usize) -> usize {
+    (rows / 16).clamp(64, BINS)
+}
+
+/// At most `most` - 2 thresholds that part the values into bins of about equal mass; a value that fills a bin
 /// alone gets its own.
-fn thresholds(column: &[f32]) -> Vec<f32> {
+fn thresholds(column: &[f32], most: usize) -> Vec<f32> {
     let n = column.len();
     let m = n.min(CUT_ROWS);
     let mut values: Vec<f32> =
         (0..m).map(|i| column[(2 * i + 1) * n / (2 * m)]).filter(|v| !v.is_nan()).collect();
     values.sort_unstable_by(f32::total_cmp);
     let distinct: Vec<&[f32]> = values.chunk_by(|a, b| a == b).collect();
-    let few = distinct.len() < BINS;
+    let few = distinct.len() < most;
     let (mut cuts, mut left, mut held) = (Vec::new(), values.len(), 0);
     for pair in distinct.windows(2) {
         held += pair[0].len();
-        let bins_left = BINS - 1 - cuts.len();
+        let bins_left = most - 1 - cuts.len();
         if few || (bins_left > 1 && held * bins_left >= left) {
             cuts.push(between(pair[0][0], pair[1][0]));
             left -= held;
@@ -166,7 +184,7 @@ mod tests {
 
     #[test]
     fn few_values_get_a_bin_each_and_zeros_of_both_signs_share_one() {
-        let t = thresholds(&[0.0, -0.0, 1.0, f32::NAN, 3.0, 3.0]);
+        let t = thresholds(&[0.0, -0.0, 1.0, f32::NAN, 3.0, 3.0], BINS);
         assert_eq!(t, [0.5, 2.0]);
     }
 

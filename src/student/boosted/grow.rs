@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::student::boosted::bins::{BINS, Binned};
-use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum, empty};
+use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum};
 
 /// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in
 /// `teacher::trees::ensemble`.
@@ -39,21 +39,35 @@ struct Leaf {
     parent: Option<(usize, bool)>,
 }
 
+/// What a tree is grown on.
+pub struct Task<'a> {
+    /// The rows that it sees, ascending.
+    pub rows: &'a [u32],
+    /// Their gradients, `[row]` of all rows.
+    pub packed: &'a [Sum],
+    /// The groups of features that it may split, ascending.
+    pub groups: &'a [u32],
+    pub limits: Limits,
+}
+
 impl<'a> Grower<'a> {
     /// `categories` tells which binned features are categories.
     pub fn new(binned: &'a Binned, categories: Vec<bool>, max_leaves: usize) -> Self {
         Grower { binned, categories, max_leaves, rows: Vec::new(), packed: Vec::new(), spare: Vec::new() }
     }
 
-    /// Grows a tree on all rows, `packed[row]` their gradients, and adds `rate` times each row's leaf to
-    /// `raw`.
-    pub fn grow(&mut self, packed: &[Sum], limits: &Limits, rate: f64, raw: &mut [f64]) -> Grown {
+    /// Grows a tree and adds `rate` times each row's leaf to `raw`, for all rows, whether or not the tree saw
+    /// them.
+    pub fn grow(&mut self, task: &Task, rate: f64, raw: &mut [f64]) -> Grown {
         self.rows.clear();
-        self.rows.extend(0..packed.len() as u32);
-        let mut histogram = self.take();
-        let sum = packed.iter().copied().sum();
-        let best = self.search(limits).root((&self.rows, packed), sum, &mut histogram);
-        let mut leaves = vec![Leaf { start: 0, end: packed.len(), sum, best, histogram, parent: None }];
+        self.rows.extend_from_slice(task.rows);
+        self.packed.clear();
+        self.packed.extend(task.rows.iter().map(|&row| task.packed[row as usize]));
+        let mut histogram = self.spare.pop().unwrap_or_default();
+        self.search(task).fit(&mut histogram);
+        let sum = self.packed.iter().copied().sum();
+        let best = self.search(task).root((&self.rows, &self.packed), sum, &mut histogram);
+        let mut leaves = vec![Leaf { start: 0, end: self.rows.len(), sum, best, histogram, parent: None }];
         let mut branches: Vec<Branch> = Vec::new();
         while leaves.len() < self.max_leaves
             && let Some((at, found)) = pick(&mut leaves)
@@ -64,26 +78,23 @@ impl<'a> Grower<'a> {
                 *child = node as i32;
             }
             branches.push(Branch { left: !(at as i32), right: !(leaves.len() as i32), found });
-            let right = self.split(&mut leaves[at], &branches[node].found, node, packed, limits);
+            let right = self.split(&mut leaves[at], &branches[node].found, node, task);
             leaves.push(right);
         }
-        let values: Vec<f64> = leaves.iter().map(|l| rate * limits.value(l.sum)).collect();
-        for (leaf, value) in leaves.iter().zip(&values) {
-            self.rows[leaf.start..leaf.end].iter().for_each(|&row| raw[row as usize] += value);
+        let values: Vec<f64> = leaves.iter().map(|l| rate * task.limits.value(l.sum)).collect();
+        if task.rows.len() == raw.len() {
+            for (leaf, value) in leaves.iter().zip(&values) {
+                self.rows[leaf.start..leaf.end].iter().for_each(|&row| raw[row as usize] += value);
+            }
+        } else {
+            add_leaves(self.binned, &branches, &values, raw);
         }
         self.spare.extend(leaves.into_iter().map(|l| l.histogram));
         Grown { branches, values }
     }
 
     /// Makes `leaf` its own left child and returns the right one.
-    fn split(
-        &mut self,
-        leaf: &mut Leaf,
-        found: &Found,
-        node: usize,
-        packed: &[Sum],
-        limits: &Limits,
-    ) -> Leaf {
+    fn split(&mut self, leaf: &mut Leaf, found: &Found, node: usize, task: &Task) -> Leaf {
         let middle = leaf.start + part(&mut self.rows[leaf.start..leaf.end], self.binned, found);
         let right_sum = leaf.sum - found.left_sum;
         let left_is_small = middle - leaf.start <= leaf.end - middle;
@@ -94,10 +105,11 @@ impl<'a> Grower<'a> {
         };
         let rows = &self.rows[small];
         self.packed.clear();
-        self.packed.extend(rows.iter().map(|&row| packed[row as usize]));
-        let mut histogram = self.spare.pop().unwrap_or_else(|| empty(self.binned));
+        self.packed.extend(rows.iter().map(|&row| task.packed[row as usize]));
+        let mut histogram = self.spare.pop().unwrap_or_default();
+        self.search(task).fit(&mut histogram);
         let (a, b) =
-            self.search(limits).children((rows, &self.packed), &mut histogram, &mut leaf.histogram, totals);
+            self.search(task).children((rows, &self.packed), &mut histogram, &mut leaf.histogram, totals);
         let mut right = Leaf {
             start: middle,
             end: leaf.end,
@@ -115,13 +127,31 @@ impl<'a> Grower<'a> {
         right
     }
 
-    fn search(&self, limits: &Limits) -> Search<'_> {
-        Search { binned: self.binned, categories: &self.categories, limits: *limits }
+    fn search<'s>(&'s self, task: &Task<'s>) -> Search<'s> {
+        Search { binned: self.binned, categories: &self.categories, groups: task.groups, limits: task.limits }
     }
+}
 
-    fn take(&mut self) -> Histogram {
-        self.spare.pop().unwrap_or_else(|| empty(self.binned))
+/// Adds each row's leaf to `raw`.
+fn add_leaves(binned: &Binned, branches: &[Branch], values: &[f64], raw: &mut [f64]) {
+    let stride = binned.stride();
+    if branches.is_empty() {
+        return raw.iter_mut().for_each(|raw| *raw += values[0]);
     }
+    raw.par_chunks_mut(BLOCK).zip(binned.by_row.par_chunks(BLOCK * stride)).for_each(|(raw, rows)| {
+        for (raw, row) in raw.iter_mut().zip(rows.chunks_exact(stride)) {
+            let mut at = 0;
+            while at >= 0 {
+                let branch = &branches[at as usize];
+                at = if branch.found.goes_left(row[branch.found.feature]) {
+                    branch.left
+                } else {
+                    branch.right
+                };
+            }
+            *raw += values[!at as usize];
+        }
+    });
 }
 
 /// Takes the best split of all leaves, of equals that of the first leaf.

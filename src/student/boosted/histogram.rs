@@ -107,13 +107,9 @@ impl Found {
     }
 }
 
-/// Sums by bin of every feature, BINS for each, for whole groups of LANES features.
+/// Sums by bin of the chosen groups of LANES features: for each group LANES times its
+/// [`width`](Binned::width).
 pub type Histogram = Vec<Sum>;
-
-/// A histogram of the right size for `binned`.
-pub fn empty(binned: &Binned) -> Histogram {
-    vec![Sum::default(); binned.stride() * BINS]
-}
 
 /// Builds histograms of binned rows and finds the best splits that they show.
 #[derive(Clone, Copy)]
@@ -121,24 +117,30 @@ pub struct Search<'a> {
     pub binned: &'a Binned,
     /// Which binned features are categories.
     pub categories: &'a [bool],
+    /// The groups of LANES features that may be split, ascending.
+    pub groups: &'a [u32],
     pub limits: Limits,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// Makes `histogram` one of the right size; what it holds is of no account.
+    pub fn fit(&self, histogram: &mut Histogram) {
+        histogram.resize(self.groups.iter().map(|&g| self.size(g)).sum(), Sum::default());
+    }
+
     /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
     pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
-        fill(out, self.binned, rows);
-        best(
-            out.par_chunks(LANES * BINS)
-                .enumerate()
-                .map(|(g, chunk)| self.best_of_group(g, chunk, total))
-                .collect(),
-        )
+        let of = |(groups, out): (&[u32], &mut [Sum])| {
+            self.fill(out, groups, rows);
+            self.best_of(groups, out, total)
+        };
+        best(self.pieces(out).into_par_iter().map(of).collect::<Vec<_>>().into_iter())
     }
 
     /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills
     /// `small` with the child's, leaves the other child's in `large`, and finds the best split of both
-    /// (smaller first), whose sums are `totals`.
+    /// (smaller first), whose sums are
+    /// `totals`.
     pub fn children(
         &self,
         rows: (&[u32], &[Sum]),
@@ -146,76 +148,103 @@ impl Search<'_> {
         large: &mut Histogram,
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
-        fill(small, self.binned, rows);
-        let of = |(g, (small, large)): (usize, (&[Sum], &mut [Sum]))| {
-            large.iter_mut().zip(small).for_each(|(l, s)| *l = *l - *s);
-            (self.best_of_group(g, small, totals.0), self.best_of_group(g, large, totals.1))
+        let of = |((groups, small), (_, large)): ((&[u32], &mut [Sum]), (&[u32], &mut [Sum]))| {
+            self.fill(small, groups, rows);
+            large.iter_mut().zip(&*small).for_each(|(l, s)| *l = *l - *s);
+            (self.best_of(groups, small, totals.0), self.best_of(groups, large, totals.1))
         };
-        let groups = small.par_chunks(LANES * BINS).zip(large.par_chunks_mut(LANES * BINS)).enumerate();
-        let found: Vec<(Option<Found>, Option<Found>)> = groups.map(of).collect();
-        let (a, b) = found.into_iter().unzip();
-        (best(a), best(b))
+        let pieces = self.pieces(small).into_par_iter().zip(self.pieces(large));
+        let found: Vec<(Option<Found>, Option<Found>)> = pieces.map(of).collect();
+        let (a, b): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        (best(a.into_iter()), best(b.into_iter()))
     }
 
-    fn best_of_group(&self, g: usize, chunk: &[Sum], total: Sum) -> Option<Found> {
-        let features = g * LANES..self.binned.columns.len().min((g + 1) * LANES);
-        let of = |f: usize| {
-            let sums = &chunk[(f - g * LANES) * BINS..][..self.binned.cuts[f].bins()];
-            best_of_feature(f, sums, self.categories[f], total, &self.limits)
+    /// Sums of a group.
+    fn size(&self, group: u32) -> usize {
+        self.binned.width(group as usize) * LANES
+    }
+
+    /// The groups and their sums, a piece for each thread: threads share features rather than rows, so that a
+    /// small leaf keeps them all busy and nothing has to be added up afterwards.
+    fn pieces<'h>(&self, mut sums: &'h mut [Sum]) -> Vec<(&'a [u32], &'h mut [Sum])> {
+        let piece = self.groups.len().div_ceil(rayon::current_num_threads()).max(1);
+        let take = |groups: &'a [u32]| {
+            let size = groups.iter().map(|&g| self.size(g)).sum();
+            let (head, rest) = std::mem::take(&mut sums).split_at_mut(size);
+            sums = rest;
+            (groups, head)
         };
-        best(features.map(of).collect())
+        self.groups.chunks(piece).map(take).collect()
     }
-}
 
-/// On fewer rows than this for each, threads wait for each other longer than they work.
-const LEAST_ROWS: usize = 1 << 12;
-/// Rows that every group of features sees before the next rows come: their bins stay in the second-level
-/// cache. No power of two: the groups' bins would fall on the same lines of the first level and drive each
-/// other out.
-const BLOCK: usize = 2000;
-
-/// The histogram of `rows` and their packed gradients. Sums are exact, so that it does not matter how threads
-/// share the rows.
-fn fill(out: &mut [Sum], binned: &Binned, (rows, sums): (&[u32], &[Sum])) {
-    let piece = rows.len().div_ceil(rayon::current_num_threads()).max(LEAST_ROWS);
-    out.fill(Sum::default());
-    if rows.len() <= piece {
-        return add(out, binned, rows, sums);
+    fn best_of(&self, groups: &[u32], mut sums: &[Sum], total: Sum) -> Option<Found> {
+        best(groups.iter().map(|&group| {
+            let (own, rest) = sums.split_at(self.size(group));
+            sums = rest;
+            let (first, width) = (group as usize * LANES, self.binned.width(group as usize));
+            let features = first..self.binned.columns.len().min(first + LANES);
+            best(features.zip(own.chunks_exact(width)).map(|(f, sums)| {
+                let sums = &sums[..self.binned.cuts[f].bins()];
+                best_of_feature(f, sums, self.categories[f], total, &self.limits)
+            }))
+        }))
     }
-    let part = |(rows, sums): (&[u32], &[Sum])| {
-        let mut part = vec![Sum::default(); out.len()];
-        add(&mut part, binned, rows, sums);
-        part
-    };
-    let parts: Vec<Histogram> = rows.par_chunks(piece).zip(sums.par_chunks(piece)).map(part).collect();
-    parts.iter().for_each(|part| out.iter_mut().zip(part).for_each(|(o, p)| *o = *o + *p));
-}
 
-fn add(out: &mut [Sum], binned: &Binned, rows: &[u32], sums: &[Sum]) {
-    let stride = binned.stride();
-    let block = BLOCK.min(rows.len()).max(1);
-    // [group][row]: scattered rows are fetched here, one after the other, and nothing else waits for them
-    let mut fetched = vec![[0; LANES]; block * stride / LANES];
-    for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
-        for (i, &row) in rows.iter().enumerate() {
-            let (bins, _) = binned.by_row[row as usize * stride..][..stride].as_chunks::<LANES>();
-            fetched.iter_mut().skip(i).step_by(block).zip(bins).for_each(|(to, bins)| *to = *bins);
-        }
-        for (group, fetched) in out.chunks_exact_mut(LANES * BINS).zip(fetched.chunks_exact(block)) {
-            let (lanes, _) = group.as_chunks_mut::<BINS>();
-            let Ok(lanes) = <&mut [[Sum; BINS]; LANES]>::try_from(lanes) else { return };
-            for (bins, &sum) in fetched.iter().zip(sums) {
-                for (lane, &bin) in lanes.iter_mut().zip(bins) {
-                    lane[bin as usize] = lane[bin as usize] + sum;
+    /// The histogram of some groups over `rows` and their packed gradients.
+    fn fill(&self, out: &mut [Sum], groups: &[u32], (rows, sums): (&[u32], &[Sum])) {
+        out.fill(Sum::default());
+        let stride = self.binned.stride();
+        let block = (FETCHED / groups.len().max(1)).clamp(64, BLOCK).min(rows.len()).max(1);
+        // [group][row]: scattered rows are fetched here, one after the other, and nothing else waits for them
+        let mut fetched = vec![[0; LANES]; block * groups.len()];
+        for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
+            for (i, &row) in rows.iter().enumerate() {
+                let (bins, _) = self.binned.by_row[row as usize * stride..][..stride].as_chunks::<LANES>();
+                fetched
+                    .iter_mut()
+                    .skip(i)
+                    .step_by(block)
+                    .zip(groups)
+                    .for_each(|(to, &g)| *to = bins[g as usize]);
+            }
+            let mut out = &mut *out;
+            for (&group, fetched) in groups.iter().zip(fetched.chunks_exact(block)) {
+                let (own, rest) = std::mem::take(&mut out).split_at_mut(self.size(group));
+                out = rest;
+                match self.binned.width(group as usize) {
+                    16 => add::<16>(own, fetched, sums),
+                    64 => add::<64>(own, fetched, sums),
+                    128 => add::<128>(own, fetched, sums),
+                    _ => add::<BINS>(own, fetched, sums),
                 }
             }
         }
     }
 }
 
+/// Rows that every group of features sees before the next rows come: their bins stay in the second-level
+/// cache. No power of two: the groups' bins would fall on the same lines of the first level and drive each
+/// other out.
+const BLOCK: usize = 2000;
+/// Groups times rows that are fetched at a time where there are many groups.
+const FETCHED: usize = 1 << 16;
+
+/// Adds the sums of rows to a group of LANES histograms of W bins.
+fn add<const W: usize>(group: &mut [Sum], fetched: &[[u8; LANES]], sums: &[Sum]) {
+    let (lanes, _) = group.as_chunks_mut::<W>();
+    let Ok(lanes) = <&mut [[Sum; W]; LANES]>::try_from(lanes) else { return };
+    for (bins, &sum) in fetched.iter().zip(sums) {
+        for (lane, &bin) in lanes.iter_mut().zip(bins) {
+            // the remainder is the bin itself, and tells the compiler that it is below W
+            let at = bin as usize % W;
+            lane[at] = lane[at] + sum;
+        }
+    }
+}
+
 /// The greatest gain; of equals the lowest feature.
-fn best(found: Vec<Option<Found>>) -> Option<Found> {
-    found.into_iter().flatten().reduce(|a, b| if b.gain > a.gain { b } else { a })
+fn best(found: impl Iterator<Item = Option<Found>>) -> Option<Found> {
+    found.flatten().reduce(|a, b| if b.gain > a.gain { b } else { a })
 }
 
 /// The best cut of one feature: of the bins in their order, or of levels in the order of their own best value

@@ -25,6 +25,7 @@
 //! form.
 
 mod bins;
+mod draw;
 mod grow;
 mod histogram;
 
@@ -32,9 +33,9 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::models::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
-use crate::student::boosted::bins::{Binned, Cuts};
-use crate::student::boosted::grow::{Grower, Grown};
-use crate::student::boosted::histogram::{Limits, Scale, Sum};
+use crate::student::boosted::bins::{Binned, Cuts, LANES};
+use crate::student::boosted::grow::{Grower, Grown, Task};
+use crate::student::boosted::histogram::Limits;
 use crate::student::logistic::Logistic;
 use crate::student::numeric::{sigmoid, softmax};
 use crate::student::sample::{Kind, Sample};
@@ -59,6 +60,10 @@ pub struct Settings {
     pub ridge: f64,
     /// Least hessian of a leaf.
     pub min_hessian: f64,
+    /// Rows that a tree sees of more than twice as many (see `draw`).
+    pub rows_per_tree: usize,
+    /// Columns of all trees together: of more, each tree sees a part, drawn for it.
+    pub column_trees: usize,
 }
 
 impl Default for Settings {
@@ -71,6 +76,8 @@ impl Default for Settings {
             max_leaves: 31,
             ridge: 1.0,
             min_hessian: 1e-3,
+            rows_per_tree: 40_000,
+            column_trees: 200_000,
         }
     }
 }
@@ -94,12 +101,21 @@ pub fn fit_with_gains(
     let mut grower = Grower::new(&binned, categories, settings.max_leaves);
     let mut trees: Vec<Tree> = Vec::new();
     let mut gains = vec![0.0; sample.columns.len()];
-    for _ in 0..if start.is_some() { settings.rounds_on_start } else { settings.rounds } {
+    let mut packed = Vec::new();
+    let rounds = if start.is_some() { settings.rounds_on_start } else { settings.rounds };
+    let columns = settings.column_trees / (rounds * boosting.raw.len()).max(1);
+    for _ in 0..rounds {
         let mut grew = false;
-        for (output, (scale, packed)) in boosting.gradients().into_iter().enumerate() {
+        let steps = boosting.steps();
+        for output in 0..boosting.raw.len() {
+            let seed = trees.len() as u64;
+            let groups = draw::groups(binned.stride() / LANES, columns.div_ceil(LANES), seed);
+            let (rows, scale) =
+                draw::rows(&steps, boosting.raw.len(), output, settings.rows_per_tree, seed, &mut packed);
             let limits =
                 Limits { scale, ridge: settings.ridge, min_hessian: settings.min_hessian, min_gain: 1e-9 };
-            let grown = grower.grow(&packed, &limits, settings.learning_rate, &mut boosting.raw[output]);
+            let task = Task { rows: &rows, packed: &packed, groups: &groups, limits };
+            let grown = grower.grow(&task, settings.learning_rate, &mut boosting.raw[output]);
             grew |= !grown.branches.is_empty();
             grown.branches.iter().for_each(|b| gains[binned.columns[b.found.feature]] += b.found.gain);
             trees.push(tree(grown, &binned, output));
@@ -173,36 +189,23 @@ impl<'a> Boosting<'a> {
         }
     }
 
-    /// For each output the packed gradients w (p - t) and hessians w p (1 - p) of all rows.
-    fn gradients(&self) -> Vec<(Scale, Vec<Sum>)> {
-        let (n, outputs, classes) = (self.sample.rows(), self.raw.len(), self.sample.classes);
-        let mut steps = vec![(0.0, 0.0); n * outputs];
-        // the masses of each block, so that their sum has one order
-        let masses: Vec<Vec<(f64, f64)>> = steps
-            .par_chunks_mut(BLOCK * outputs)
-            .enumerate()
-            .map(|(block, steps)| {
-                let (mut p, mut masses) = (vec![0.0; classes], vec![(0.0, 0.0); outputs]);
-                for (i, steps) in steps.chunks_exact_mut(outputs).enumerate() {
-                    let row = block * BLOCK + i;
-                    self.probabilities(row, &mut p);
-                    for (output, (step, mass)) in steps.iter_mut().zip(&mut masses).enumerate() {
-                        let class = output + classes - outputs;
-                        let g = self.sample.weights[row] * (p[class] - self.sample.target(row, class));
-                        let h = self.sample.weights[row] * p[class] * (1.0 - p[class]);
-                        *step = (g, h);
-                        *mass = (mass.0 + f64::abs(g), mass.1 + h);
-                    }
+    /// The gradients w (p - t) and hessians w p (1 - p), `[row][output]`.
+    fn steps(&self) -> Vec<(f64, f64)> {
+        let (outputs, classes) = (self.raw.len(), self.sample.classes);
+        let mut steps = vec![(0.0, 0.0); self.sample.rows() * outputs];
+        steps.par_chunks_mut(BLOCK * outputs).enumerate().for_each(|(block, steps)| {
+            let mut p = vec![0.0; classes];
+            for (i, steps) in steps.chunks_exact_mut(outputs).enumerate() {
+                let row = block * BLOCK + i;
+                self.probabilities(row, &mut p);
+                for (output, step) in steps.iter_mut().enumerate() {
+                    let class = output + classes - outputs;
+                    let g = self.sample.weights[row] * (p[class] - self.sample.target(row, class));
+                    *step = (g, self.sample.weights[row] * p[class] * (1.0 - p[class]));
                 }
-                masses
-            })
-            .collect();
-        let packed = |output: usize| {
-            let (g, h) = masses.iter().fold((0.0, 0.0), |(g, h), m| (g + m[output].0, h + m[output].1));
-            let scale = Scale::new(g, h, n);
-            (scale, steps.par_chunks_exact(outputs).map(|s| scale.pack(s[output].0, s[output].1)).collect())
-        };
-        (0..outputs).map(packed).collect()
+            }
+        });
+        steps
     }
 }
 

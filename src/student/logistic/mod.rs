@@ -31,15 +31,30 @@ const WARM_ROWS: usize = 20_000;
 /// "did not converge" (65) where the solver stops short, or where it returns no weights although the soft
 /// labels vary with a column.
 pub fn fit(sample: &Sample) -> Result<Logistic> {
+    fit_to(sample, sample.rows())
+}
+
+/// [`fit`] to at most [`WARM_ROWS`] rows, evenly spread: as good a start for trees, and enough to see how
+/// well a linear function keeps the soft labels.
+pub fn fit_to_few(sample: &Sample) -> Result<Logistic> {
+    fit_to(sample, WARM_ROWS)
+}
+
+/// Whether [`fit_to_few`] leaves rows out.
+pub fn takes_few(sample: &Sample) -> bool {
+    sample.rows() > WARM_ROWS
+}
+
+fn fit_to(sample: &Sample, most: usize) -> Result<Logistic> {
     sample.check()?;
     let design = Design::new(sample);
     let n = sample.rows();
     let few = n.min(WARM_ROWS);
     let rows: Vec<u32> = (0..few).map(|i| ((2 * i + 1) * n / (2 * few)) as u32).collect();
-    let (penalty, start) = choose(&design, sample, &rows)?;
+    let (penalty, start) = choose(&design, sample, &rows);
     let warm = Objective::new(&design, sample, Some(&rows), penalty);
     let mut start = solver::minimise(&warm, start)?;
-    if few < n {
+    if few < n.min(most) {
         let all = Objective::new(&design, sample, None, penalty);
         start = solver::minimise_from(&all, start, &warm)?;
     }
@@ -49,28 +64,30 @@ pub fn fit(sample: &Sample) -> Result<Logistic> {
 }
 
 /// The penalty, and the solution found with it on four fifths of `rows`.
-fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> Result<(f64, Vec<f64>)> {
+fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> (f64, Vec<f64>) {
     let zero = vec![0.0; design.width() * design.outputs(sample.classes)];
     if rows.len() < MIN_CHOSEN {
-        return Ok((FALLBACK, zero));
+        return (FALLBACK, zero);
     }
     let judges: Vec<u32> = rows.iter().copied().step_by(5).collect();
     let train: Vec<u32> =
         rows.iter().copied().enumerate().filter(|(i, _)| i % 5 != 0).map(|(_, r)| r).collect();
     let mass = |rows: &[u32]| rows.iter().map(|&r| sample.weights[r as usize]).sum::<f64>();
     if mass(&judges) <= 0.0 || mass(&train) <= 0.0 {
-        return Ok((FALLBACK, zero));
+        return (FALLBACK, zero);
     }
-    let mut best: Option<(f64, f64, Vec<f64>)> = None;
-    let mut start = zero;
+    let mut train = Objective::new(design, sample, Some(&train), FALLBACK);
+    let judge = Objective::new(design, sample, Some(&judges), 0.0);
+    let (mut best, mut start) = ((f64::INFINITY, FALLBACK, zero.clone()), zero);
     for penalty in PENALTIES {
-        start = solver::minimise(&Objective::new(design, sample, Some(&train), penalty), start)?;
-        let loss = Objective::new(design, sample, Some(&judges), 0.0).loss(&start);
-        if best.as_ref().is_none_or(|(b, ..)| loss < *b) {
-            best = Some((loss, penalty, start.clone()));
+        train = train.penalised(penalty);
+        start = solver::approach(&train, start);
+        let loss = judge.loss(&start);
+        if loss < best.0 {
+            best = (loss, penalty, start.clone());
         }
     }
-    best.map(|(_, penalty, start)| (penalty, start)).ok_or_else(|| Error::bug("no penalty was tried"))
+    (best.1, best.2)
 }
 
 /// A zero model is right only where no column tells anything about the soft labels.

@@ -1,9 +1,11 @@
 //! The penalised soft cross-entropy and its gradient, over blocks of rows.
 //!
 //! f(v) = [sum_i w_i CE(t_i, p_i(v)) + penalty / 2 |weights|^2] / sum_i w_i, weights without the constants.
-//! Columns are standardised on the fly, a block at a time, so that a fit needs no second copy of the data.
+//! Columns are standardised, to float32, a block of rows at a time: once where they fit a fixed room, on the
+//! fly otherwise, so that a fit of many rows needs no second copy of the data.
 
 use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::student::logistic::design::{Column, Design};
 use crate::student::numeric::{sigmoid, softmax};
@@ -11,8 +13,11 @@ use crate::student::sample::{Sample, level};
 
 /// Rows that are standardised at once; small enough for the second-level cache.
 const BLOCK: usize = 256;
-/// Rows that one task sums; fixed, so that sums do not depend on the number of threads.
-const TASK: usize = BLOCK * 32;
+/// Most blocks that one task sums. Their number depends on the rows alone, so that sums do not depend on the
+/// number of threads.
+const TASK: usize = 32;
+/// Standardised inputs that are kept.
+const KEPT: usize = 1 << 24;
 
 /// The loss of linear functions on some rows of a sample.
 pub struct Objective<'a> {
@@ -24,13 +29,16 @@ pub struct Objective<'a> {
     mass: f64,
     /// Slots that are read as vectors: the numbers'.
     dense: Vec<usize>,
+    /// Their inputs, `[block][dense]`, where they are kept.
+    kept: Vec<[f32; BLOCK]>,
 }
 
 /// The standardised inputs of a block: `dense` vectors of BLOCK values, and for each category column the slot
 /// of each row.
 struct Block {
+    number: usize,
     rows: Vec<u32>,
-    dense: Vec<[f64; BLOCK]>,
+    dense: Vec<[f32; BLOCK]>,
     slots: Vec<Vec<u32>>,
     z: Vec<[f64; BLOCK]>,
 }
@@ -46,7 +54,23 @@ impl<'a> Objective<'a> {
             _ => 0..0,
         };
         let dense = design.columns.iter().flat_map(slots).collect();
-        Objective { design, sample, rows, penalty, mass: if mass > 0.0 { mass } else { 1.0 }, dense }
+        let mass = if mass > 0.0 { mass } else { 1.0 };
+        let mut objective = Objective { design, sample, rows, penalty, mass, dense, kept: Vec::new() };
+        let blocks = objective.count().div_ceil(BLOCK);
+        if blocks * BLOCK * objective.dense.len() <= KEPT {
+            let read = |number: usize| {
+                let mut block = Block::new(&objective, 0);
+                block.read(&objective, number);
+                block.dense
+            };
+            objective.kept = (0..blocks).into_par_iter().flat_map_iter(read).collect();
+        }
+        objective
+    }
+
+    /// The same with another penalty.
+    pub fn penalised(self, penalty: f64) -> Self {
+        Objective { penalty, ..self }
     }
 
     /// The value of f at `v` `[outputs][width]`.
@@ -56,8 +80,13 @@ impl<'a> Objective<'a> {
 
     /// The value of f at `v`; writes its gradient.
     pub fn evaluate(&self, v: &[f64], gradient: &mut [f64]) -> f64 {
-        let tasks = self.count().div_ceil(TASK);
-        let parts: Vec<(f64, Vec<f64>)> = (0..tasks).into_par_iter().map(|task| self.task(task, v)).collect();
+        let blocks = self.count().div_ceil(BLOCK);
+        let size = (blocks / 8).clamp(1, TASK);
+        let tasks = blocks.div_ceil(size);
+        let parts: Vec<(f64, Vec<f64>)> = (0..tasks)
+            .into_par_iter()
+            .map(|task| self.task(task * size..blocks.min((task + 1) * size), v))
+            .collect();
         gradient.fill(0.0);
         let mut loss = 0.0;
         for (part, g) in &parts {
@@ -75,12 +104,12 @@ impl<'a> Objective<'a> {
         loss / self.mass
     }
 
-    fn task(&self, task: usize, v: &[f64]) -> (f64, Vec<f64>) {
+    fn task(&self, blocks: Range<usize>, v: &[f64]) -> (f64, Vec<f64>) {
         let mut gradient = vec![0.0; v.len()];
         let mut loss = 0.0;
         let mut block = Block::new(self, v.len() / self.design.width());
-        for start in (task * TASK..self.count().min((task + 1) * TASK)).step_by(BLOCK) {
-            block.read(self, start);
+        for number in blocks {
+            block.read(self, number);
             block.forward(self, v);
             loss += block.residuals(self);
             block.backward(self, &mut gradient);
@@ -99,8 +128,8 @@ impl<'a> Objective<'a> {
         let outputs = v.len() / self.design.width();
         let (mut block, mut mass, mut inputs, mut weights) =
             (Block::new(self, outputs), 0.0, Vec::new(), vec![0.0; outputs]);
-        for start in (0..self.count()).step_by(BLOCK * step.max(1)) {
-            block.read(self, start);
+        for number in (0..self.count().div_ceil(BLOCK)).step_by(step.max(1)) {
+            block.read(self, number);
             block.forward(self, v);
             for (i, &row) in block.rows.iter().enumerate() {
                 let w = self.sample.weights[row as usize];
@@ -137,15 +166,22 @@ impl Block {
         let categories =
             objective.design.columns.iter().filter(|(c, _)| matches!(c, Column::Category { .. })).count();
         Block {
+            number: 0,
             rows: Vec::with_capacity(BLOCK),
-            dense: vec![[0.0; BLOCK]; objective.dense.len()],
+            dense: if objective.kept.is_empty() {
+                vec![[0.0; BLOCK]; objective.dense.len()]
+            } else {
+                Vec::new()
+            },
             slots: vec![Vec::with_capacity(BLOCK); categories],
             z: vec![[0.0; BLOCK]; outputs],
         }
     }
 
-    /// Standardises the rows from the `start`th on.
-    fn read(&mut self, objective: &Objective, start: usize) {
+    /// Standardises the rows of the block `number`.
+    fn read(&mut self, objective: &Objective, number: usize) {
+        self.number = number;
+        let start = number * BLOCK;
         let end = objective.count().min(start + BLOCK);
         self.rows.clear();
         match objective.rows {
@@ -156,10 +192,11 @@ impl Block {
         for ((column, _), values) in objective.design.columns.iter().zip(objective.sample.columns) {
             match column {
                 Column::Constant => {}
+                Column::Number { .. } if !objective.kept.is_empty() => {}
                 Column::Number { mean, deviation, nulls } => {
                     let by = 1.0 / deviation;
                     let Some(to) = dense.next() else { return };
-                    let of = |x: f32| (f64::from(x) - mean) * by;
+                    let of = |x: f32| ((f64::from(x) - mean) * by) as f32;
                     match objective.rows {
                         Some(_) => {
                             to.iter_mut().zip(&self.rows).for_each(|(to, &r)| *to = of(values[r as usize]))
@@ -169,7 +206,7 @@ impl Block {
                     if *nulls {
                         let Some(null) = dense.next() else { return };
                         for (x, null) in to[..end - start].iter_mut().zip(null.iter_mut()) {
-                            *null = f64::from(u8::from(x.is_nan()));
+                            *null = f32::from(u8::from(x.is_nan()));
                             *x = if x.is_nan() { 0.0 } else { *x };
                         }
                     }
@@ -184,14 +221,24 @@ impl Block {
         }
     }
 
+    /// The inputs of the numbers' slots.
+    fn dense<'b>(&'b self, objective: &'b Objective) -> &'b [[f32; BLOCK]] {
+        match objective.kept.is_empty() {
+            true => &self.dense,
+            false => &objective.kept[self.number * objective.dense.len()..][..objective.dense.len()],
+        }
+    }
+
     /// z = the linear functions `v` of the rows.
     fn forward(&mut self, objective: &Objective, v: &[f64]) {
         let (n, width) = (self.rows.len(), objective.design.width());
-        for (z, v) in self.z.iter_mut().zip(v.chunks_exact(width)) {
+        let mut z = std::mem::take(&mut self.z);
+        let dense = self.dense(objective);
+        for (z, v) in z.iter_mut().zip(v.chunks_exact(width)) {
             z.fill(v[0]);
-            for (x, &slot) in self.dense.iter().zip(&objective.dense) {
+            for (x, &slot) in dense.iter().zip(&objective.dense) {
                 let w = v[slot];
-                z.iter_mut().zip(x).for_each(|(z, x)| *z += w * x);
+                z.iter_mut().zip(x).for_each(|(z, x)| *z += w * f64::from(*x));
             }
             for slots in &self.slots {
                 z[..n]
@@ -200,6 +247,7 @@ impl Block {
                     .for_each(|(z, &slot)| *z += if slot > 0 { v[slot as usize] } else { 0.0 });
             }
         }
+        self.z = z;
     }
 
     /// Replaces z by w (p - t), 0 past the last row; returns the weighted cross-entropy.
@@ -235,7 +283,7 @@ impl Block {
     fn backward(&self, objective: &Objective, gradient: &mut [f64]) {
         for (r, g) in self.z.iter().zip(gradient.chunks_exact_mut(objective.design.width())) {
             g[0] += r.iter().sum::<f64>();
-            for (x, &slot) in self.dense.iter().zip(&objective.dense) {
+            for (x, &slot) in self.dense(objective).iter().zip(&objective.dense) {
                 g[slot] += dot(x, r);
             }
             for slots in &self.slots {
@@ -260,16 +308,18 @@ impl Block {
     fn inputs(&self, objective: &Objective, i: usize, out: &mut Vec<(usize, f64)>) {
         out.clear();
         out.push((0, 1.0));
-        out.extend(objective.dense.iter().zip(&self.dense).map(|(&slot, x)| (slot, x[i])));
+        out.extend(
+            objective.dense.iter().zip(self.dense(objective)).map(|(&slot, x)| (slot, f64::from(x[i]))),
+        );
         out.extend(self.slots.iter().map(|slots| (slots[i] as usize, 1.0)).filter(|(slot, _)| *slot > 0));
     }
 }
 
-fn dot(a: &[f64; BLOCK], b: &[f64; BLOCK]) -> f64 {
+fn dot(a: &[f32; BLOCK], b: &[f64; BLOCK]) -> f64 {
     let mut sums = [0.0; 8];
     for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
         for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
+            sums[lane] += f64::from(a[lane]) * b[lane];
         }
     }
     sums.iter().sum()

@@ -11,6 +11,11 @@ use crate::student::logistic::objective::Objective;
 /// Pairs of steps that are remembered.
 const MEMORY: usize = 12;
 const MAX_STEPS: usize = 500;
+/// Steps and largest component of the gradient with which penalties are compared. Where the curvature is not
+/// known either is all that is asked for: what is left moves probabilities by less than a student differs
+/// from its labels, and hundreds of columns take hundreds of steps more to get there.
+const ROUGH_STEPS: usize = 100;
+const ROUGH: f64 = 1e-4;
 /// Largest component of the gradient of the mean loss at the solution.
 const TOLERANCE: f64 = 1e-7;
 /// What is accepted where rounding ends the descent.
@@ -23,13 +28,30 @@ const CURVATURE_WORK: usize = 100_000_000;
 /// The minimum from `start`; "did not converge" (65) otherwise.
 pub fn minimise(objective: &Objective, start: Vec<f64>) -> Result<Vec<f64>> {
     let curvature = Curvature::new(objective, &start);
-    descend(objective, start, curvature)
+    descend_fully(objective, start, &curvature)
+}
+
+/// Towards the minimum from `start`, as far as it takes to compare penalties.
+pub fn approach(objective: &Objective, start: Vec<f64>) -> Vec<f64> {
+    let curvature = Curvature::new(objective, &start);
+    descend(objective, start, &curvature, ROUGH_STEPS, ROUGH).0
 }
 
 /// The same with the curvature of `other`, a smaller objective of the same kind, at `start`.
 pub fn minimise_from(objective: &Objective, start: Vec<f64>, other: &Objective) -> Result<Vec<f64>> {
     let curvature = Curvature::new(other, &start);
-    descend(objective, start, curvature)
+    descend_fully(objective, start, &curvature)
+}
+
+fn descend_fully(objective: &Objective, start: Vec<f64>, curvature: &Curvature) -> Result<Vec<f64>> {
+    let (tolerance, accepted) = if curvature.dense { (TOLERANCE, ROUNDING) } else { (ROUGH, ROUGH) };
+    let (v, gradient) = descend(objective, start, curvature, MAX_STEPS, tolerance);
+    match gradient <= accepted {
+        true => Ok(v),
+        false => {
+            Err(Error::data("the logistic student did not converge").value(format!("gradient {gradient:e}")))
+        }
+    }
 }
 
 struct Step {
@@ -38,19 +60,26 @@ struct Step {
     sy: f64,
 }
 
-fn descend(objective: &Objective, mut v: Vec<f64>, curvature: Curvature) -> Result<Vec<f64>> {
+/// The place that at most `most` steps lead to, and the largest component of the gradient there.
+fn descend(
+    objective: &Objective,
+    mut v: Vec<f64>,
+    curvature: &Curvature,
+    most: usize,
+    tolerance: f64,
+) -> (Vec<f64>, f64) {
     let mut gradient = vec![0.0; v.len()];
     let mut loss = objective.evaluate(&v, &mut gradient);
     let mut steps: VecDeque<Step> = VecDeque::with_capacity(MEMORY);
-    for _ in 0..MAX_STEPS {
-        if largest(&gradient) <= TOLERANCE {
-            return Ok(v);
+    for _ in 0..most {
+        if largest(&gradient) <= tolerance {
+            break;
         }
-        let mut direction = towards(&gradient, &steps, &curvature);
+        let mut direction = towards(&gradient, &steps, curvature);
         let mut slope = dot(&direction, &gradient);
         if slope.is_nan() || slope >= 0.0 {
             steps.clear();
-            direction = towards(&gradient, &steps, &curvature);
+            direction = towards(&gradient, &steps, curvature);
             slope = dot(&direction, &gradient);
         }
         let Some((next, next_loss, next_gradient)) = search(objective, &v, loss, &direction, slope) else {
@@ -67,11 +96,7 @@ fn descend(objective: &Objective, mut v: Vec<f64>, curvature: Curvature) -> Resu
         }
         (v, loss, gradient) = (next, next_loss, next_gradient);
     }
-    if largest(&gradient) <= ROUNDING {
-        return Ok(v);
-    }
-    Err(Error::data("the logistic student did not converge")
-        .value(format!("gradient {:e}", largest(&gradient))))
+    (v, largest(&gradient))
 }
 
 /// Halves the step until the loss has dropped enough (Armijo); None where no step does.
