@@ -4,10 +4,14 @@ use serde_json::{Value, json};
 
 use crate::config::Pipeline;
 use crate::error::Result;
+use crate::lake::publish;
+use crate::lake::store::mount;
 use crate::sources::inputs::Inputs;
 
 /// Opens and checks every input.
 pub fn check(pipeline: &Pipeline) -> Result<Value> {
+    let output = pipeline.output_path();
+    publish::check_names(&output, pipeline.class_folders())?;
     let inputs = Inputs::open(pipeline)?;
     let teachers: Vec<Value> = inputs
         .teachers
@@ -23,6 +27,7 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
         "absent_features": inputs.features.iter().filter(|f| !f.present).map(|f| &f.name).collect::<Vec<_>>(),
         "ignored_label_columns": inputs.ignored,
         "teachers": teachers,
-        "output": pipeline.output_path().display().to_string(),
+        "output": output.display().to_string(),
+        "output_file_system": mount::file_system(&output),
     }))
 }

@@ -3,21 +3,22 @@
 use std::path::Path;
 
 use arrow::array::{Array, AsArray};
+use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::lake::scan::{Accounts, ids, read_all};
 
-/// The class of each labelled account, by the text of its id.
-pub fn read_labels(pipeline: &Pipeline, path: &Path) -> Result<HashMap<String, u16>> {
+/// The class of each labelled account, by the text of its id; the accounts' own id column is of type `like`.
+pub fn read_labels(pipeline: &Pipeline, path: &Path, like: &DataType) -> Result<HashMap<String, u16>> {
     let id = &pipeline.target.id;
     let table = Accounts::open(path)?;
     for column in [id.as_str(), "label"] {
         table.field(column)?;
     }
     let batch = read_all(&table, &[id.clone(), "label".to_string()])?;
-    let text = ids::as_text(batch.column(0)).map_err(|e| e.file(path).column(id))?;
+    let text = ids::as_text_like(batch.column(0), like).map_err(|e| e.file(path).column(id))?;
     let label = ids::as_text(batch.column(1)).map_err(|e| e.file(path).column("label"))?;
     let (text, label) = (text.as_string::<i64>(), label.as_string::<i64>());
     let mut out = HashMap::new();

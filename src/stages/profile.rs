@@ -183,18 +183,17 @@ fn sketch_target(run: &Run, accounts: &Accounts) -> Result<Seen> {
         .try_reduce(empty, |a, b| Ok(a.merge(b)))?;
     bar.finish_and_clear();
     for (feature, odd) in seen.not_finite(features) {
-        let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
         match run.pipeline.target.non_finite {
             NonFinite::AsNull => run.log.warn(
                 "profile",
                 "not finite, read as null",
-                json!({"column": feature.name, "found": counts}),
+                json!({"column": feature.name, "found": odd.to_string()}),
             ),
             NonFinite::Reject => {
                 return Err(Error::data("a feature holds values that are not finite")
                     .file(accounts.place())
                     .column(&feature.name)
-                    .value(counts)
+                    .value(odd)
                     .hint("mend the column, or set target.non_finite = \"as_null\""));
             }
         }

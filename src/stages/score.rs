@@ -104,8 +104,7 @@ fn score_all(run: &Run, profile: &Profile, active: &[usize]) -> Result<(u64, Dif
     let id = accounts.field(&run.pipeline.target.id)?;
     let (scores, supports) = score_names(active.len(), run.pipeline.classes.len());
     let fields = scores.iter().chain(&supports).map(part::float_field).chain([part::float_field(KNOWN)]);
-    let schema =
-        part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
+    let schema = part::schema([part::id_field(id)].into_iter().chain(fields).collect());
     let sample_schema =
         part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
     let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();

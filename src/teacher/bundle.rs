@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::kind::Kind;
+use crate::lake::scan::locate::locate;
 
 /// The largest model file that is read, in bytes.
 pub const LARGEST_MODEL: u64 = 1 << 30;
@@ -122,8 +123,12 @@ impl Bundle {
     }
 
     fn inside(self) -> Result<Bundle> {
-        for file in self.files() {
-            stays_inside(&self.folder, &file).map_err(|e| e.file(&self.folder.join("teacher.toml")))?;
+        let refuse = |e: Error| e.file(&self.folder.join("teacher.toml"));
+        if let Some(accounts) = self.history.iter().find_map(|h| h.accounts.as_ref()) {
+            stays_inside(&self.folder, accounts, true).map_err(refuse)?;
+        }
+        for file in self.files()? {
+            stays_inside(&self.folder, &file, false).map_err(refuse)?;
         }
         Ok(self)
     }
@@ -158,10 +163,23 @@ impl Bundle {
         self.features.iter().map(|f| if f.encode == Some(Encode::OneHot) { f.values.len() } else { 1 }).sum()
     }
 
-    /// Every file that decides what the teacher says, relative to its folder.
-    pub fn files(&self) -> Vec<String> {
-        let history = self.history.iter().flat_map(|h| [h.accounts.clone(), h.profile.clone()]).flatten();
-        ["teacher.toml".to_string(), self.model.file.clone()].into_iter().chain(history).collect()
+    /// Every file that decides what the teacher says, relative to its folder; of a history that is a
+    /// directory, the data files in it.
+    pub fn files(&self) -> Result<Vec<String>> {
+        let mut files = vec!["teacher.toml".to_string(), self.model.file.clone()];
+        if let Some(history) = &self.history {
+            match (&history.accounts, self.history_path()) {
+                (Some(_), Some(path)) if path.is_dir() => {
+                    let inside =
+                        |f: &Path| f.strip_prefix(&self.folder).map(|f| f.to_string_lossy().into_owned());
+                    files.extend(locate(&path)?.iter().filter_map(|found| inside(&found.path).ok()));
+                }
+                (Some(accounts), _) => files.push(accounts.clone()),
+                _ => {}
+            }
+            files.extend(history.profile.clone());
+        }
+        Ok(files)
     }
 
     fn check(&self) -> Result<()> {
@@ -236,8 +254,8 @@ impl FeatureSpec {
     }
 }
 
-/// A bundle's paths name regular files inside it, symlinks resolved.
-fn stays_inside(folder: &Path, file: &str) -> Result<()> {
+/// A bundle's paths name regular files inside it, symlinks resolved, or, where that is fine, directories.
+fn stays_inside(folder: &Path, file: &str, directory: bool) -> Result<()> {
     let refuse = |why: &str| Error::data(why).with("path", file.chars().take(200).collect::<String>());
     let path = Path::new(file);
     if file.is_empty()
@@ -252,7 +270,7 @@ fn stays_inside(folder: &Path, file: &str) -> Result<()> {
         return Err(Error::data("a file that the bundle names is missing").file(&full));
     };
     match real.starts_with(&root) {
-        true if real.is_file() => Ok(()),
+        true if real.is_file() || (directory && real.is_dir()) => Ok(()),
         true => Err(refuse("not a regular file").file(&full)),
         false => Err(refuse("a symlink leads out of the bundle")),
     }
