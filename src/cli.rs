@@ -21,7 +21,7 @@ use crate::job::units;
 use crate::job::{self, Job, watch};
 use crate::lake::store::Store;
 use crate::process::log::{Format, Log};
-use crate::process::secrets::redact;
+use crate::process::secrets::{redact, redact_json};
 use crate::process::{cancel, memory};
 use crate::report;
 use crate::run::stage::Stage;
@@ -210,6 +210,10 @@ struct RunArgs {
     /// Publishes over what another run published for this date.
     #[arg(long)]
     replace: bool,
+    /// Takes no lock, for an output on a file system that has none; see to it that one run of a date works at
+    /// a time.
+    #[arg(long)]
+    no_lock: bool,
     /// Exit 99 where this was published before and nothing has changed.
     #[arg(long)]
     skip_if_unchanged: bool,
@@ -385,6 +389,7 @@ fn run(args: &RunArgs, only: Option<Stage>, log: &Log, store: &dyn Store) -> Res
         pipeline,
         date: args.date.to_string(),
         replace: args.replace,
+        no_lock: args.no_lock,
         only,
         skip_if_empty: args.skip_if_empty,
         accepted,
@@ -472,8 +477,11 @@ fn run_name(command: &Command) -> String {
 fn print_line(line: &Value) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     // Text for people is said as it is.
-    let line = line.as_str().map_or_else(|| line.to_string(), |text| text.trim_end().to_string());
-    writeln!(stdout, "{}", redact(&line))
+    let said = match line.as_str() {
+        Some(text) => redact(text.trim_end()),
+        None => redact_json(line).to_string(),
+    };
+    writeln!(stdout, "{said}")
         .and_then(|()| stdout.flush())
         .map_err(|e| Error::new(Kind::Io, format!("the result cannot be written to stdout: {e}")))
 }
@@ -485,7 +493,7 @@ fn say(error: &Error, outputs: Option<&Outputs>) {
     line.insert("exit".to_string(), json!(error.kind().exit_code()));
     line.insert("error".to_string(), json!(error.message()));
     line.extend(error.context().iter().map(|(k, v)| (k.to_string(), json!(v))));
-    let line = redact(&Value::Object(line).to_string());
+    let line = redact_json(&Value::Object(line)).to_string();
     if let Some(outputs) = outputs {
         outputs.failed(&line);
     }

@@ -115,9 +115,12 @@ type Row = (usize, u32);
 
 /// Every account that is not labelled yet, with its file and its row in it.
 fn candidates(pipeline: &Pipeline, files: &[PathBuf], seed: u64) -> Result<(Vec<Candidate>, Vec<Row>)> {
-    let labelled = match &pipeline.target.labels {
-        Some(file) => read_labels(pipeline, &pipeline.resolve(file))?,
-        None => hashbrown::HashMap::new(),
+    let labelled = match (&pipeline.target.labels, files.first()) {
+        (Some(file), Some(part)) => {
+            let like = part::data_type(part, &pipeline.target.id)?;
+            read_labels(pipeline, &pipeline.resolve(file), &like)?
+        }
+        _ => hashbrown::HashMap::new(),
     };
     let named: Vec<String> = [pipeline.target.id.clone()]
         .into_iter()

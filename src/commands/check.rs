@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::config::Pipeline;
 use crate::error::Result;
+use crate::lake::publish;
+use crate::lake::store::mount;
 use crate::sources::inputs::Inputs;
 use crate::sources::trial;
 
@@ -13,6 +15,8 @@ const ACCOUNTS: usize = 64;
 
 /// Opens and checks every input.
 pub fn check(pipeline: &Pipeline) -> Result<Value> {
+    let output = pipeline.output_path();
+    publish::check_names(&output, pipeline.class_folders())?;
     let inputs = Inputs::open(pipeline)?;
     let scored = score(&inputs)?;
     let teachers: Vec<Value> = inputs
@@ -30,7 +34,8 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
         "ignored_label_columns": inputs.ignored,
         "teachers": teachers,
         "scored": scored,
-        "output": pipeline.output_path().display().to_string(),
+        "output": output.display().to_string(),
+        "output_file_system": mount::file_system(&output),
     }))
 }
 

@@ -30,7 +30,12 @@ type Account = (u16, Vec<f64>);
 /// Measures both tables of a date on the accounts that the file labels (id column and `label`). No published
 /// partition: 66.
 pub fn evaluate(pipeline: &Pipeline, date: &str, labels: &Path) -> Result<Value> {
-    let labels = read_labels(pipeline, labels)?;
+    let published = publish::partition(&pipeline.output_path(), "soft_labels", date);
+    let parts = if published.is_dir() { part::list(&published)? } else { Vec::new() };
+    let part = parts
+        .first()
+        .ok_or_else(|| Error::new(Kind::Missing, "nothing was published for this date").file(&published))?;
+    let labels = read_labels(pipeline, labels, &part::data_type(part, &pipeline.target.id)?)?;
     let mut out =
         json!({"status": "evaluated", "pipeline": pipeline.name, "date": date, "labels": labels.len()});
     for table in ["classification", "soft_labels"] {

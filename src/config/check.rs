@@ -1,7 +1,39 @@
 //! What a pipeline file may say: each refusal names the key and the value.
 
+use std::collections::BTreeMap;
+
 use crate::config::{Abstain, Pipeline};
 use crate::error::{Error, Result};
+use crate::lake::scan::locate::escape;
+
+/// The most bytes that a folder's name may have on common file systems.
+const LONGEST_NAME: usize = 255;
+
+/// What DuckDB, polars, pyarrow or pandas make of a partition's value that is no text to them; none where all
+/// of them give the text back. Tried on each of them.
+fn taken_for(value: &str) -> Option<&'static str> {
+    let text = value.trim();
+    let lower = text.to_lowercase();
+    let unsigned = lower.trim_start_matches(['-', '+']);
+    let digits = |s: &str| !s.is_empty() && s.chars().all(char::is_alphanumeric);
+    let groups: Vec<&str> = text.split(|c: char| !c.is_ascii_digit()).filter(|g| !g.is_empty()).collect();
+    let of_time = text.chars().all(|c| c.is_ascii_digit() || "-/.: TZ+,".contains(c));
+    if text == "__HIVE_DEFAULT_PARTITION__" {
+        Some("null")
+    } else if text.parse::<f64>().is_ok() || (!text.is_empty() && text.chars().all(char::is_numeric)) {
+        Some("a number")
+    } else if ["0x", "0b", "0o"].iter().any(|p| unsigned.strip_prefix(p).is_some_and(digits)) {
+        Some("a number")
+    } else if ["true", "false"].contains(&lower.as_str()) {
+        Some("true or false")
+    } else if lower == "epoch"
+        || (of_time && (groups.len() >= 3 || (groups.len() == 2 && text.contains(':'))))
+    {
+        Some("a date or a time")
+    } else {
+        None
+    }
+}
 
 impl Pipeline {
     /// All of it; called once, when the file is read.
@@ -64,8 +96,36 @@ impl Pipeline {
                 );
             }
         }
+        self.check_class_folders()?;
         if self.output.format != "parquet" {
             return bad("output.format", &self.output.format, "this build writes \"parquet\"");
+        }
+        Ok(())
+    }
+
+    /// A class that is a folder's name is what readers make of it: each must give the very text back.
+    fn check_class_folders(&self) -> Result<()> {
+        let refuse = |class: &String, why: String| {
+            Err(Error::config(why).with("key", "output.partition_by").value(class).hint(
+                "leave \"class\" out of output.partition_by: the table then holds it as a column of text",
+            ))
+        };
+        let mut seen: BTreeMap<String, &String> = BTreeMap::new();
+        for class in self.class_folders() {
+            let folder = format!("class={}", escape(class));
+            if let Some(what) = taken_for(class) {
+                return refuse(class, format!("in a path, readers take this class for {what}"));
+            }
+            if folder.len() > LONGEST_NAME {
+                let why = format!(
+                    "as a folder's name this class takes {} bytes of at most {LONGEST_NAME}",
+                    folder.len()
+                );
+                return refuse(class, why);
+            }
+            if let Some(twin) = seen.insert(class.to_lowercase(), class) {
+                return refuse(class, format!("some file systems do not tell this class from {twin:?}"));
+            }
         }
         Ok(())
     }
@@ -133,5 +193,68 @@ impl Pipeline {
                 .value(least));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_readers_take_for_others_are_known() {
+        let taken = [
+            "01",
+            "1",
+            "1e3",
+            "1.5",
+            "-1",
+            "+1",
+            "NaN",
+            "inf",
+            "-inf",
+            "Infinity",
+            "true",
+            "FALSE",
+            "2026-01-01",
+            "2026-1-1",
+            "12:30",
+            "12:30:00",
+            "2026-01-01T00:00:00Z",
+            "0x1F",
+            "1.",
+            ".5",
+            "0b1",
+            "31.12.2026",
+            "٣",
+            "99999999999999999999",
+            "-0",
+            "__HIVE_DEFAULT_PARTITION__",
+        ];
+        for name in taken {
+            assert!(taken_for(name).is_some(), "{name}");
+        }
+        let text = [
+            "no",
+            "yes",
+            "18-25",
+            "50%",
+            "1st",
+            "a b",
+            "null",
+            "N/A",
+            "é",
+            "a/b",
+            "1,000 or more",
+            "1_000",
+            "1-2",
+            "e1",
+            "class 3",
+            "2026-W01",
+            "_x",
+            "true negative",
+        ];
+        for name in text {
+            assert_eq!(taken_for(name), None, "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use toml::{Table, Value};
 
 use crate::error::{Error, Result, nearest};
+use crate::process::secrets::{hide, names_a_secret};
 
 const DEFAULTS: &str = include_str!("../../pipelines/defaults.toml");
 
@@ -11,6 +12,7 @@ const DEFAULTS: &str = include_str!("../../pipelines/defaults.toml");
 const WITHOUT_DEFAULT: &[&str] = &[
     "name",
     "classes",
+    "secrets",
     "target.accounts",
     "target.id",
     "target.where",
@@ -46,7 +48,17 @@ pub fn merge(
     let mut known: Vec<String> = WITHOUT_DEFAULT.iter().map(|s| s.to_string()).collect();
     list_keys(&defaults, "", &mut known);
     refuse_unknown(&user, "", &known)?;
-    expand(&mut user, "", environment)?;
+    let marked: Vec<String> = match user.get("secrets") {
+        Some(Value::Array(names)) => names.iter().filter_map(|n| n.as_str().map(str::to_string)).collect(),
+        _ => Vec::new(),
+    };
+    expand(&mut user, "", &|name| {
+        let found = environment(name)?;
+        if names_a_secret(name) || marked.iter().any(|m| m == name) {
+            hide(name, &found);
+        }
+        Some(found)
+    })?;
     Ok(Value::Table(overlay(defaults, user)))
 }
 
@@ -126,7 +138,6 @@ fn expand(table: &mut Table, prefix: &str, environment: &dyn Fn(&str) -> Option<
                     let found = environment(name).ok_or_else(|| {
                         Error::config("environment variable is not set").with("key", path).value(name)
                     })?;
-                    crate::process::secrets::hide(name, &found);
                     out.push_str(before);
                     out.push_str(&found);
                     rest = tail;

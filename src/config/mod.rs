@@ -30,6 +30,10 @@ pub struct Pipeline {
     #[serde(skip_serializing)]
     pub gates: GateSettings,
     pub output: Output,
+    /// Environment variables whose values are secrets, beside those whose names say so; decides nothing of
+    /// what tables hold.
+    #[serde(default, skip_serializing)]
+    pub secrets: Vec<String>,
     /// Directory of the pipeline file; not part of the file and not of the run's identity.
     #[serde(skip)]
     pub root: PathBuf,
@@ -245,6 +249,12 @@ impl Pipeline {
     /// A path that the pipeline file names.
     pub fn resolve(&self, path: &str) -> PathBuf {
         self.root.join(path)
+    }
+
+    /// The classes that become names of folders; none where the table is not partitioned by them.
+    pub fn class_folders(&self) -> impl Iterator<Item = &String> {
+        let by_class = self.output.partition_by.iter().any(|key| key == "class");
+        self.classes.iter().filter(move |_| by_class)
     }
 
     pub fn output_path(&self) -> PathBuf {

@@ -50,6 +50,18 @@ pub struct NonFinite {
     pub infinite: u64,
 }
 
+impl NonFinite {
+    pub fn any(self) -> bool {
+        self.nan + self.infinite > 0
+    }
+}
+
+impl std::fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} NaN, {} infinite or beyond float32", self.nan, self.infinite)
+    }
+}
+
 /// Whether a column of this type can be read as `kind`.
 pub fn readable(kind: Kind, data_type: &DataType) -> bool {
     use DataType as D;
@@ -99,7 +111,8 @@ fn decode_number(array: &ArrayRef) -> Result<(Column, NonFinite)> {
         }
     }
     let mut odd = NonFinite::default();
-    if array.data_type().is_floating() {
+    // No integer is so large.
+    if !array.data_type().is_integer() {
         let nan = values.iter().filter(|v| v.is_nan()).count();
         odd.nan = (nan - wide.null_count()) as u64;
         // A model is fed float32: what that cannot hold is as good as infinite.

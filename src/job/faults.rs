@@ -59,6 +59,7 @@ fn job(store: &dyn Store, pipeline: &str, key: &str, replace: bool) -> Result<Ve
             &directory.staging(table),
             &partition(table),
             mark,
+            false,
         )?;
         tables.push(Table { name: table.to_string(), files });
     }

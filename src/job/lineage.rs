@@ -28,7 +28,7 @@ use crate::error::{Error, Kind};
 use crate::job::published::Published;
 use crate::lake::publish;
 use crate::process::log::Log;
-use crate::process::secrets::redact;
+use crate::process::secrets::redact_json;
 
 const PRODUCER: &str = concat!("urn:coldstart:", env!("CARGO_PKG_VERSION"));
 const SCHEMA: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
@@ -152,7 +152,7 @@ impl<'a> Lineage<'a> {
             }
             let mut file = File::options().create(true).append(true).read(true).open(&self.file)?;
             let events = events(&mut file)?;
-            let text: String = events.iter().map(|e| format!("{}\n", redact(&e.to_string()))).collect();
+            let text: String = events.iter().map(|e| format!("{}\n", redact_json(e))).collect();
             file.write_all(text.as_bytes())
         };
         if let Err(e) = append() {

@@ -62,6 +62,8 @@ pub struct Job {
     pub pipeline: Pipeline,
     pub date: String,
     pub replace: bool,
+    /// Without a lock, where the output's file system has none.
+    pub no_lock: bool,
     /// One stage only, or all.
     pub only: Option<Stage>,
     /// A target without an account is a success of which nothing came.
@@ -153,17 +155,21 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     let Job { pipeline, date, .. } = job;
     let output = pipeline.output_path();
     check_places(pipeline)?;
+    publish::check_names(&output, pipeline.class_folders())?;
     let identity = match &job.planned {
         Some(planned) => planned.identity.clone(),
         None => Identity::of(pipeline, date)?,
     };
     let key = &identity.key;
     attempt.metrics.key = key.clone();
-    let mut opened = Directory::open(store, &output, &pipeline.name, date, key)?;
+    let mut opened = Directory::open(store, &output, &pipeline.name, date, key, !job.no_lock)?;
     if let Some(planned) = &job.planned {
         opened = opened.with_work(&planned.work);
     }
     let directory = &*attempt.directory.insert(opened);
+    if job.no_lock {
+        log.warn("publish", "no lock is held: another run of this date may work at the same time", json!({}));
+    }
     attempt.lineage.start();
     let before: Option<Published> = directory.published()?;
     if let Some(published) = &before
@@ -180,6 +186,9 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
         return Ok(outcome);
     }
     refuse_conflict(job, before.as_ref(), &identity, store)?;
+    if TABLES.iter().any(|(table, _)| store.exists(&publish::partition(&output, table, date))) {
+        publish::check_exchange(store, &directory.staging("probe"))?;
+    }
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
     if job.planned.is_some()
         && let Some((stage, _)) = Stage::ALL.into_iter().zip(&done).find(|(_, done)| !**done)
@@ -210,7 +219,8 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     attempt.metrics.collect(directory);
     // what stands there is this pipeline's own, or may be replaced, or carries this run's id
     let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
-    let published = publish_all(job, &identity, mark, directory, log, &mut attempt.metrics)?;
+    let again = before.as_ref().is_some_and(|b| b.key == *key);
+    let published = publish_all(job, &identity, (mark, again), directory, log, &mut attempt.metrics)?;
     clear(directory, log);
     log.tell("verdict", &published.verdict);
     let outcome = outcome(job, "published", &published, log);
@@ -253,6 +263,15 @@ fn refuse_conflict(
         };
     }
     let output = job.pipeline.output_path();
+    for table in before.iter().flat_map(|b| &b.tables) {
+        let partition = publish::partition(&output, &table.name, &job.date);
+        if let Some(file) = publish::stranger(store, &partition, &table.files) {
+            return Err(Error::data("the published partition holds data that this run did not write")
+                .file(&partition.join(file))
+                .with("date", job.date.clone())
+                .hint("move it away, or hide it with a leading _ or .; --replace publishes over it"));
+        }
+    }
     for (table, _) in TABLES {
         if before.is_none()
             && let Some(file) =
@@ -342,7 +361,7 @@ pub fn on_fewer_threads<T: Send>(
 fn publish_all(
     job: &Job,
     identity: &Identity,
-    mark: Option<&str>,
+    (mark, again): (Option<&str>, bool),
     directory: &Directory,
     log: &Log,
     metrics: &mut Metrics,
@@ -379,7 +398,8 @@ fn publish_all(
     for (table, folder) in TABLES {
         let source = directory.root().join(folder).join(table);
         let partition = publish::partition(&output, table, &job.date);
-        let files = publish::publish(directory.store, &source, &directory.staging(table), &partition, mark)?;
+        let staging = directory.staging(table);
+        let files = publish::publish(directory.store, &source, &staging, &partition, mark, again)?;
         tables.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::lake::store::Real;
 use crate::lake::store::files::{cannot_create, remove, write_atomic};
-use crate::process::secrets::redact;
+use crate::process::secrets::redact_json;
 
 #[derive(Debug, Default, Clone, Args)]
 pub struct Outputs {
@@ -43,8 +43,9 @@ impl Outputs {
 
     /// After a success, 99 included: `line` has been cut to what fits a result line, `whole` has not.
     pub fn succeeded(&self, line: &Value, whole: &Value) -> Result<()> {
+        let (line, whole) = (redact_json(line), redact_json(whole));
         if let Some(file) = &self.xcom {
-            write_atomic(&Real, file, format!("{}\n", redact(&line.to_string())).as_bytes())?;
+            write_atomic(&Real, file, format!("{line}\n").as_bytes())?;
         }
         for (folder, (key, value)) in self
             .outputs_dir
@@ -52,7 +53,7 @@ impl Outputs {
             .flat_map(|d| whole.as_object().into_iter().flatten().map(move |kv| (d, kv)))
         {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-            write_atomic(&Real, &folder.join(key), redact(&text).as_bytes())?;
+            write_atomic(&Real, &folder.join(key), text.as_bytes())?;
         }
         Ok(())
     }

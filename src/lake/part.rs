@@ -1,5 +1,6 @@
 //! Our own Parquet files: parts that stages write, and read back.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,13 +9,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, LogicalType, Type as PhysicalType, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type, TypePtr};
 
 use crate::error::{Error, Result};
-use crate::lake::scan::BATCH_ROWS;
+use crate::lake::scan::schema::{EXTENSION, UUID};
+use crate::lake::scan::source::BATCH_ROWS;
 use crate::lake::store::files::{cannot_create, create_dir, put, temporary};
 use crate::lake::store::{Real, Store, digest};
 
@@ -61,8 +64,12 @@ impl<'a> Part<'a> {
                     properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), true);
             }
         }
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()))
-            .map_err(|e| failed(&e, path))?;
+        let mut options = ArrowWriterOptions::new().with_properties(properties.build());
+        if let Some(described) = with_uuids(schema).map_err(|e| failed(&e, path))? {
+            options = options.with_parquet_schema(described);
+        }
+        let writer =
+            ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(|e| failed(&e, path))?;
         Ok(Part { store, writer, beside, path: path.to_path_buf() })
     }
 
@@ -127,6 +134,16 @@ pub fn read_columns(
     Ok(())
 }
 
+/// The type of a column of one of our own parts.
+pub fn data_type(path: &Path, column: &str) -> Result<DataType> {
+    let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|e| Error::data(format!("damaged: {e}")).file(path))?;
+    let field = builder.schema().field_with_name(column);
+    let field = field.map_err(|_| Error::data("the id column is missing").file(path).column(column))?;
+    Ok(field.data_type().clone())
+}
+
 /// The parts directly in `folder`, sorted by name.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut parts: Vec<PathBuf> = digest::list(&Real, folder)?
@@ -155,8 +172,33 @@ pub fn float_field(name: impl Into<String>) -> Field {
 }
 
 /// The id's field as it came, marked so that it is not dictionary-encoded.
-pub fn id_field(name: &str, data_type: &DataType) -> Field {
-    Field::new(name, data_type.clone(), false).with_metadata([("id".to_string(), "true".to_string())].into())
+pub fn id_field(id: &Field) -> Field {
+    let mut marks: HashMap<String, String> = [("id".to_string(), "true".to_string())].into();
+    marks.extend(id.metadata().get(EXTENSION).map(|name| (EXTENSION.to_string(), name.clone())));
+    Field::new(id.name(), id.data_type().clone(), false).with_metadata(marks)
+}
+
+/// The Parquet schema in which columns that are marked so are UUIDs; none where no column is.
+fn with_uuids(schema: &Schema) -> parquet::errors::Result<Option<SchemaDescriptor>> {
+    let is_uuid = |f: &Arc<Field>| f.metadata().get(EXTENSION).is_some_and(|name| name == UUID);
+    if !schema.fields().iter().any(is_uuid) {
+        return Ok(None);
+    }
+    let plain = ArrowSchemaConverter::new().convert(schema)?;
+    let described = |(column, field): (&TypePtr, &Arc<Field>)| match is_uuid(field) {
+        true => Type::primitive_type_builder(field.name(), PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .with_length(16)
+            .with_repetition(column.get_basic_info().repetition())
+            .with_logical_type(Some(LogicalType::Uuid))
+            .build()
+            .map(Arc::new),
+        false => Ok(column.clone()),
+    };
+    let columns = plain.root_schema().get_fields().iter().zip(schema.fields()).map(described);
+    let root = Type::group_type_builder(plain.root_schema().name())
+        .with_fields(columns.collect::<parquet::errors::Result<Vec<_>>>()?)
+        .build()?;
+    Ok(Some(SchemaDescriptor::new(Arc::new(root))))
 }
 
 /// A float64 array from values.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::process::secrets::redact;
+use crate::process::secrets::{redact, redact_json};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -144,7 +144,7 @@ impl Log {
     /// A failure to log is not a failure of the job.
     fn write(&self, level: &str, stage: &str, event: &str, details: Value) {
         let mut stderr = std::io::stderr().lock();
-        let details = match details {
+        let details = match redact_json(&details) {
             Value::Object(map) => map,
             _ => Map::new(),
         };
@@ -162,7 +162,7 @@ impl Log {
             if let Value::Object(line) = &mut line {
                 line.extend(details);
             }
-            let _ = writeln!(stderr, "{}", redact(&line.to_string()));
+            let _ = writeln!(stderr, "{}", redact_json(&line));
         }
     }
 }

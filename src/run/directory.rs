@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::lake::store::digest::{self, FileDigest};
 use crate::lake::store::files::{cannot_create, create_dir, read, read_json, remove, sync, write_json};
-use crate::lake::store::{Store, is_temporary};
+use crate::lake::store::{Store, is_temporary, mount};
 
 /// Version of the records; a newer one is refused.
 const FORMAT: u32 = 1;
@@ -52,18 +52,19 @@ impl<'a> Directory<'a> {
     }
 
     /// Creates the directory and takes the lock of its output and date, whatever the pipeline; held by
-    /// another process: 75.
+    /// another process: 75. Without a lock only what stands there at publication is looked at.
     pub fn open(
         store: &'a dyn Store,
         output: &Path,
         pipeline: &str,
         date: &str,
         key: &str,
+        locked: bool,
     ) -> Result<Directory<'a>> {
         let runs = output.join(RUNS);
         create_dir(store, &runs)?;
-        let lock = lock(&runs.join(format!("ds={date}.lock")))?;
-        Directory::at(store, Directory::place(output, pipeline, date), key, Some(lock))
+        let lock = if locked { Some(lock(&runs.join(format!("ds={date}.lock")))?) } else { None };
+        Directory::at(store, Directory::place(output, pipeline, date), key, lock)
     }
 
     /// Creates the directory and removes what a killed run left there half-made.
@@ -203,6 +204,9 @@ fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             Err(Error::new(Kind::TryAgain, "another run of this date holds the lock").file(path))
         }
-        Err(TryLockError::Error(e)) => Err(Error::new(Kind::Io, format!("cannot lock: {e}")).file(path)),
+        Err(TryLockError::Error(e)) => Err(Error::new(Kind::Io, format!("cannot lock: {e}"))
+            .file(path)
+            .with("file system", mount::file_system(path))
+            .hint("--no-lock runs without a lock where no other run of this date can work at the same time")),
     }
 }

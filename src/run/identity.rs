@@ -94,11 +94,11 @@ impl Identity {
     /// Reads every input file once; needs no model to be loaded.
     pub fn of(pipeline: &Pipeline, date: &str) -> Result<Identity> {
         let place = pipeline.resolve(&pipeline.target.accounts);
-        let accounts = relative_files(&open_target(&place)?, &place);
+        let accounts = relative_files(&open_target(pipeline)?, &place);
         let mut teachers = Vec::new();
         for reference in &pipeline.teachers {
             let folder = pipeline.resolve(&reference.bundle);
-            let files = Bundle::read(&folder)?.files();
+            let files = Bundle::read(&folder)?.files()?;
             teachers.push(files.into_iter().map(|f| (f.clone(), folder.join(f))).collect::<Vec<_>>());
         }
         pipeline

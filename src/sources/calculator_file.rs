@@ -64,7 +64,7 @@ pub fn members(teachers: &[Teacher]) -> Result<Vec<Member>> {
 pub fn member(teacher: &Teacher) -> Result<Member> {
     let bundle = &teacher.bundle;
     let files = bundle
-        .files()
+        .files()?
         .iter()
         .map(|f| digest::named(f, &bundle.folder.join(f)))
         .collect::<Result<Vec<_>>>()?;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use serde_json::json;
 
-use crate::config::Pipeline;
+use crate::config::{self, Pipeline};
 use crate::error::{Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::column::{self, NonFinite};
 use crate::lake::scan::{Accounts, read_all};
+use crate::process::log::Log;
 use crate::relevance::profile::profiles::Summary;
 use crate::sources::sketch::Sketch;
 use crate::teacher::Teacher;
@@ -23,16 +25,22 @@ pub struct History {
     path: PathBuf,
     /// Whose it is, for errors.
     teacher: Option<String>,
+    non_finite: config::NonFinite,
 }
 
-/// Opens the history of a teacher, if it has one; features that it lacks are all null.
-pub fn open(teacher: &Teacher, features: &[Feature]) -> Result<Option<History>> {
+/// Opens the history of a teacher, if it has one; features that it lacks are all null, and values that are
+/// not finite are treated as the target's are.
+pub fn open(
+    teacher: &Teacher,
+    features: &[Feature],
+    non_finite: config::NonFinite,
+) -> Result<Option<History>> {
     let Some(path) = teacher.bundle.history_path() else { return Ok(None) };
     let spec = teacher.bundle.history.as_ref();
     let extra: Vec<&String> =
         spec.iter().flat_map(|h| [h.label.as_ref(), h.held_out.as_ref()]).flatten().collect();
     let history = at(&path, features, &extra).map_err(|e| e.with("teacher", teacher.name()))?;
-    Ok(Some(History { teacher: Some(teacher.name().to_string()), ..history }))
+    Ok(Some(History { teacher: Some(teacher.name().to_string()), non_finite, ..history }))
 }
 
 /// Opens a history that is no teacher's yet, which must have the columns `extra`.
@@ -52,9 +60,16 @@ pub fn at(path: &Path, features: &[Feature], extra: &[&String]) -> Result<Histor
     for column in extra {
         accounts.field(column)?;
     }
+    accounts.check(own.iter().filter(|f| f.present).map(|f| &f.name))?;
     match accounts.stored_rows() {
         0 => Err(Error::data("the table has no row").file(accounts.place())),
-        _ => Ok(History { accounts, features: own, path: path.to_path_buf(), teacher: None }),
+        _ => Ok(History {
+            accounts,
+            features: own,
+            path: path.to_path_buf(),
+            teacher: None,
+            non_finite: config::NonFinite::Reject,
+        }),
     }
 }
 
@@ -95,8 +110,9 @@ impl History {
         }
     }
 
-    /// Hands the history to `each` in blocks; one is in memory at a time.
-    pub fn blocks(&self, mut each: impl FnMut(Block) -> Result<()>) -> Result<()> {
+    /// Hands the history to `each` in blocks; one is in memory at a time. Returns, feature by feature, what was
+    /// not finite and read as null.
+    pub fn blocks(&self, mut each: impl FnMut(Block) -> Result<()>) -> Result<Vec<NonFinite>> {
         let mut odd = vec![NonFinite::default(); self.features.len()];
         let columns: Vec<String> =
             self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect();
@@ -106,25 +122,32 @@ impl History {
             });
             read.map_err(|e| self.about(e))?;
         }
-        match self.features.iter().zip(&odd).find(|(_, odd)| odd.nan + odd.infinite > 0) {
-            None => Ok(()),
-            Some((feature, odd)) => {
-                let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
-                Err(Error::data("a feature of the history holds values that are not finite")
+        match self.features.iter().zip(&odd).find(|(_, odd)| odd.any()) {
+            Some((feature, odd)) if self.non_finite == config::NonFinite::Reject => {
+                let hint =
+                    "mend the column, or set target.non_finite = \"as_null\", which holds for histories too";
+                let error = Error::data("a feature of the history holds values that are not finite")
                     .file(&self.path)
                     .column(&feature.name)
-                    .value(counts))
+                    .value(odd);
+                // An owner who makes a profile has no pipeline that could allow it.
+                Err(if self.teacher.is_some() { error.hint(hint) } else { error })
             }
+            _ => Ok(odd),
         }
     }
 
-    /// A summary of each feature that the history holds.
-    pub fn summaries(&self, features: &[Feature]) -> Result<Vec<Option<Summary>>> {
+    /// A summary of each feature that the history holds; what is not finite is logged.
+    pub fn summaries(&self, features: &[Feature], log: &Log) -> Result<Vec<Option<Summary>>> {
         let mut sketches: Vec<Sketch> = features.iter().map(|f| Sketch::new(f.kind)).collect();
-        self.blocks(|block| {
+        let odd = self.blocks(|block| {
             sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
             Ok(())
         })?;
+        for (feature, odd) in self.features.iter().zip(odd).filter(|(_, odd)| odd.any()) {
+            let details = json!({"column": feature.name, "found": odd.to_string(), "teacher": self.teacher});
+            log.warn("profile", "not finite in a history, read as null", details);
+        }
         Ok(sketches
             .iter()
             .zip(&self.features)

@@ -1,13 +1,10 @@
 //! Everything a run reads, opened and checked.
 
-use std::path::Path;
-
 use rayon::prelude::*;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::features::block::{Block, Feature};
-use crate::lake::scan::locate::locate;
 use crate::lake::scan::{Accounts, ids};
 use crate::process::log::Log;
 use crate::relevance::training::calculator::Calculator;
@@ -46,14 +43,11 @@ impl Inputs {
     /// Opens the target and loads every teacher; nothing is scored.
     pub fn open(pipeline: &Pipeline) -> Result<Inputs> {
         let place = pipeline.resolve(&pipeline.target.accounts);
-        let mut accounts = open_target(&place)?;
-        if let Some(filter) = &pipeline.target.filter {
-            accounts = accounts.with_filter(filter)?;
-        }
+        let accounts = open_target(pipeline)?.with_id(&pipeline.target.id);
         let id = accounts.field(&pipeline.target.id)?;
         if !ids::can_be_id(id.data_type()) {
             return Err(Error::data(format!(
-                "an account id is an integer or a string, the column is {}",
+                "an account id is whole numbers, text, a UUID or binary; the column is {}",
                 id.data_type()
             ))
             .file(&place)
@@ -61,13 +55,14 @@ impl Inputs {
         }
         let teachers = load_teachers(pipeline)?;
         let features = teacher::features(&teachers, accounts.schema(), accounts.place())?;
+        accounts.check(features.iter().filter(|f| f.present).map(|f| &f.name))?;
         if let Some(f) = features.iter().find(|f| f.name == pipeline.target.id) {
             return Err(Error::data("a teacher takes the account id as a feature").column(&f.name));
         }
         let mut plan = Plan::default();
         let encoders = teachers.iter().map(|t| plan.add(&t.bundle, &features)).collect::<Result<Vec<_>>>()?;
         let ignored = label_columns(&accounts, &teachers, &features);
-        refuse_reserved(pipeline, &accounts)?;
+        refuse_reserved(pipeline, &teachers, &accounts)?;
         let calculator = saved_calculator(pipeline, &teachers)?;
         let classes = pipeline.classes.len();
         Ok(Inputs { classes, accounts, teachers, features, plan, encoders, ignored, calculator })
@@ -132,14 +127,18 @@ fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<
     Ok(Some(if pipeline.wants_pooled() { calculator } else { calculator.without_pooled() }))
 }
 
-/// The target's files; without a file or a row the target is empty.
-pub fn open_target(place: &Path) -> Result<Accounts> {
-    let empty = |what: &str| Err(Error::new(Kind::Empty, what).file(place));
-    if locate(place)?.is_empty() {
-        return empty("the directory holds no Parquet file");
+/// The target's files, those aside that `target.where` leaves out by their partitions; without a file or a
+/// row the target is empty.
+pub fn open_target(pipeline: &Pipeline) -> Result<Accounts> {
+    let place = pipeline.resolve(&pipeline.target.accounts);
+    let accounts = match &pipeline.target.filter {
+        None => Accounts::open(&place)?,
+        Some(filter) => Accounts::open_where(&place, filter)?,
+    };
+    match accounts.stored_rows() {
+        0 => Err(Error::new(Kind::Empty, "the target has no account").file(&place)),
+        _ => Ok(accounts),
     }
-    let accounts = Accounts::open(place)?;
-    if accounts.stored_rows() == 0 { empty("the target has no account") } else { Ok(accounts) }
 }
 
 fn refuse_same_names(teachers: &[Teacher]) -> Result<()> {
@@ -153,15 +152,46 @@ fn refuse_same_names(teachers: &[Teacher]) -> Result<()> {
     Ok(())
 }
 
+/// Columns of the tables that hold an account in each row, and between the stages.
+const RESERVED: [&str; 13] = [
+    "class",
+    "confidence",
+    "decision",
+    "reason",
+    "student",
+    "run_id",
+    "ds",
+    "support",
+    "disagreement",
+    "known",
+    "uniform_agrees",
+    "js_agrees",
+    "gate_agrees",
+];
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// The output's own columns cannot be the id.
-fn refuse_reserved(pipeline: &Pipeline, accounts: &Accounts) -> Result<()> {
-    let id = pipeline.target.id.as_str();
-    let reserved =
-        ["class", "confidence", "decision", "reason", "student", "run_id", "ds", "support", "disagreement"];
-    match reserved.contains(&id) || id.starts_with("p_") || id.starts_with("w_") {
+fn refuse_reserved(pipeline: &Pipeline, teachers: &[Teacher], accounts: &Accounts) -> Result<()> {
+    // Some readers do not tell names by their case.
+    let id = pipeline.target.id.to_lowercase();
+    let id = id.as_str();
+    let is_one = |prefix: &str, name: &str| id.strip_prefix(prefix) == Some(name.to_lowercase().as_str());
+    let between = |prefix: char| id.strip_prefix(prefix).is_some_and(|r| r.split('_').all(is_digits));
+    let reserved = RESERVED.contains(&id)
+        || between('t')
+        || between('s')
+        || id.strip_prefix("pooled_").is_some_and(is_digits)
+        || id == "w_pooled"
+        || pipeline.classes.iter().any(|class| is_one("p_", class))
+        || teachers.iter().any(|teacher| is_one("w_", teacher.name()));
+    match reserved {
         true => Err(Error::data("the id column has the name of a column of the output")
             .file(accounts.place())
-            .column(id)),
+            .column(&pipeline.target.id)
+            .hint("write the id under another name, or choose other class names")),
         false => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 
 use crate::config::Pipeline;
@@ -20,13 +21,13 @@ pub fn is_csv(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
 }
 
-/// The class of each labelled account, by the text of its id. A row whose label is null or empty is one that
-/// nobody has filled in, and is left out.
-pub fn read_labels(pipeline: &Pipeline, path: &Path) -> Result<HashMap<String, u16>> {
+/// The class of each labelled account, by the text of its id; the accounts' own id column is of type `like`. A
+/// row whose label is null or empty is one that nobody has filled in, and is left out.
+pub fn read_labels(pipeline: &Pipeline, path: &Path, like: &DataType) -> Result<HashMap<String, u16>> {
     let id = &pipeline.target.id;
     let columns = [id.clone(), LABEL.to_string()];
     let batch = if is_csv(path) { read_csv(path, &columns)? } else { read_parquet(path, &columns)? };
-    let text = ids::as_text(batch.column(0)).map_err(|e| e.file(path).column(id))?;
+    let text = ids::as_text_like(batch.column(0), like).map_err(|e| e.file(path).column(id))?;
     let label = ids::as_text(batch.column(1)).map_err(|e| e.file(path).column(LABEL))?;
     let (text, label) = (text.as_string::<i64>(), label.as_string::<i64>());
     let mut out = HashMap::new();

@@ -36,7 +36,7 @@ pub fn fit(panel: Panel, active: &[usize], profiles: &Profiles) -> Result<Option
     let most = (values / (features.len() * with_rows.len())).clamp(1, MOST_ROWS);
     let source = |k: &usize| -> Result<Option<Source>> {
         let teacher = &panel.teachers[*k];
-        let history = history::open(teacher, panel.features)?;
+        let history = history::open(teacher, panel.features, panel.pipeline.target.non_finite)?;
         history.map(|history| read(panel, teacher, &history, &features, most)).transpose()
     };
     let sources = active.par_iter().with_max_len(1).map(source).collect::<Result<Vec<_>>>()?;

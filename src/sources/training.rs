@@ -74,7 +74,9 @@ pub fn summaries(
                 owner_profile::read(&path, features).map_err(|e| e.with("teacher", teacher.name()))?,
             ));
         }
-        history::open(teacher, features)?.map(|h| h.summaries(features)).transpose()
+        history::open(teacher, features, panel.pipeline.target.non_finite)?
+            .map(|h| h.summaries(features, panel.log))
+            .transpose()
     };
     let all = active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>()?;
     Ok(all.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip())
@@ -103,7 +105,7 @@ pub fn train(
         .enumerate()
         .map(|(place, &k)| {
             let teacher = &panel.teachers[k];
-            let history = match history::open(teacher, panel.features)? {
+            let history = match history::open(teacher, panel.features, panel.pipeline.target.non_finite)? {
                 Some(history) => Some(sources::Known::Rows(history_of(
                     panel,
                     active,

@@ -147,8 +147,7 @@ impl<'a> Writer<'a> {
     fn new(run: &'a Run, fit: &Fit) -> Result<Writer<'a>> {
         let id = run.inputs.accounts.field(&run.pipeline.target.id)?;
         let text = |name: &str| Field::new(name, DataType::Utf8, false);
-        let mut fields =
-            vec![part::id_field(id.name(), id.data_type()), text("class"), part::float_field("confidence")];
+        let mut fields = vec![part::id_field(id), text("class"), part::float_field("confidence")];
         fields.extend(run.pipeline.classes.iter().map(|c| part::float_field(format!("p_{c}"))));
         fields.extend([
             text("decision"),

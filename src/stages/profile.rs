@@ -220,18 +220,17 @@ pub fn sketch(run: &Run, accounts: &Accounts, pieces: Range<usize>) -> Result<Se
 /// Values that are not finite are told of, or refused.
 fn check_finite(run: &Run, seen: &Seen) -> Result<()> {
     for (feature, odd) in seen.not_finite(&run.inputs.features) {
-        let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
         match run.pipeline.target.non_finite {
             NonFinite::AsNull => run.log.warn(
                 "profile",
                 "not finite, read as null",
-                json!({"column": feature.name, "found": counts}),
+                json!({"column": feature.name, "found": odd.to_string()}),
             ),
             NonFinite::Reject => {
                 return Err(Error::data("a feature holds values that are not finite")
                     .file(run.inputs.accounts.place())
                     .column(&feature.name)
-                    .value(counts)
+                    .value(odd)
                     .hint("mend the column, or set target.non_finite = \"as_null\""));
             }
         }

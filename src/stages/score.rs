@@ -149,8 +149,7 @@ fn score(run: &Run, profile: &Profile, pooled: Option<&Fitted>, pieces: Range<us
     let pooled_scores = pooled_scores.iter().filter(|_| pooled.is_some());
     let fields = scores.iter().chain(&supports).chain(pooled_scores).map(part::float_field);
     let fields = fields.chain([part::float_field(KNOWN)]);
-    let schema =
-        part::schema([part::id_field(id.name(), id.data_type())].into_iter().chain(fields).collect());
+    let schema = part::schema([part::id_field(id)].into_iter().chain(fields).collect());
     let sample_schema =
         part::schema(profile.student.iter().map(|f| Field::new(&f.name, DataType::Float32, true)).collect());
     let columns = [id.name().clone()].into_iter().chain(run.inputs.present()).collect();

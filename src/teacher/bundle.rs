@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::column::level_of_number;
 use crate::features::kind::Kind;
+use crate::lake::scan::locate::locate;
 use crate::models::{Told, onnx_proto};
 use crate::relevance::training::pooled::NAME as POOLED;
 
@@ -158,8 +159,12 @@ impl Bundle {
     }
 
     fn inside(mut self) -> Result<Bundle> {
-        for file in self.files() {
-            stays_inside(&self.folder, &file).map_err(|e| e.file(&self.folder.join("teacher.toml")))?;
+        let refuse = |e: Error| e.file(&self.folder.join("teacher.toml"));
+        if let Some(accounts) = self.history.iter().find_map(|h| h.accounts.as_ref()) {
+            stays_inside(&self.folder, accounts, true).map_err(refuse)?;
+        }
+        for file in self.files()? {
+            stays_inside(&self.folder, &file, false).map_err(refuse)?;
         }
         if self.model.format == Format::Onnx {
             self.outside = self.find_outside().map_err(|e| e.file(&self.model_path()))?;
@@ -179,7 +184,7 @@ impl Bundle {
         let mut files = Vec::new();
         for (location, tensor) in model.outside() {
             let file = beside.join(location).to_string_lossy().into_owned();
-            stays_inside(&self.folder, if location.is_empty() { "" } else { &file }).map_err(|e| {
+            stays_inside(&self.folder, if location.is_empty() { "" } else { &file }, false).map_err(|e| {
                 Error::data("the model keeps constants in another file (external data) that is not in the bundle")
                     .with("tensor", tensor.chars().take(200).collect::<String>())
                     .with("location", location.chars().take(200).collect::<String>())
@@ -236,11 +241,24 @@ impl Bundle {
         self.features.iter().map(|f| if f.encode == Some(Encode::OneHot) { f.values.len() } else { 1 }).sum()
     }
 
-    /// Every file that decides what the teacher says, relative to its folder.
-    pub fn files(&self) -> Vec<String> {
-        let history = self.history.iter().flat_map(|h| [h.accounts.clone(), h.profile.clone()]).flatten();
-        let model = [self.model.file.clone()].into_iter().chain(self.outside.iter().cloned());
-        ["teacher.toml".to_string()].into_iter().chain(model).chain(history).collect()
+    /// Every file that decides what the teacher says, relative to its folder; of a history that is a
+    /// directory, the data files in it.
+    pub fn files(&self) -> Result<Vec<String>> {
+        let mut files = vec!["teacher.toml".to_string(), self.model.file.clone()];
+        files.extend(self.outside.iter().cloned());
+        if let Some(history) = &self.history {
+            match (&history.accounts, self.history_path()) {
+                (Some(_), Some(path)) if path.is_dir() => {
+                    let inside =
+                        |f: &Path| f.strip_prefix(&self.folder).map(|f| f.to_string_lossy().into_owned());
+                    files.extend(locate(&path)?.iter().filter_map(|found| inside(&found.path).ok()));
+                }
+                (Some(accounts), _) => files.push(accounts.clone()),
+                _ => {}
+            }
+            files.extend(history.profile.clone());
+        }
+        Ok(files)
     }
 
     fn check(&self) -> Result<()> {
@@ -384,8 +402,8 @@ impl FeatureSpec {
     }
 }
 
-/// A bundle's paths name regular files inside it, symlinks resolved.
-fn stays_inside(folder: &Path, file: &str) -> Result<()> {
+/// A bundle's paths name regular files inside it, symlinks resolved, or, where that is fine, directories.
+fn stays_inside(folder: &Path, file: &str, directory: bool) -> Result<()> {
     let refuse = |why: &str| Error::data(why).with("path", file.chars().take(200).collect::<String>());
     let path = Path::new(file);
     if file.is_empty()
@@ -400,7 +418,7 @@ fn stays_inside(folder: &Path, file: &str) -> Result<()> {
         return Err(Error::data("a file that the bundle names is missing").file(&full));
     };
     match real.starts_with(&root) {
-        true if real.is_file() => Ok(()),
+        true if real.is_file() || (directory && real.is_dir()) => Ok(()),
         true => Err(refuse("not a regular file").file(&full)),
         false => Err(refuse("a symlink leads out of the bundle")),
     }

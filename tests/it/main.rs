@@ -9,6 +9,8 @@ mod corpus;
 mod explain;
 mod faults;
 mod job;
+mod lake_files;
+mod lake_output;
 mod model_files;
 mod owners;
 mod pooled;

@@ -122,12 +122,11 @@ fn sketch(accounts: &Accounts, features: &[Feature]) -> Result<(u64, Vec<Summary
         accounts.read(&accounts.units()[piece], &names, |batch, _| {
             let mut odd = vec![NonFinite::default(); features.len()];
             let block = Block::decode(&batch, features, &mut odd).map_err(|e| e.file(accounts.place()))?;
-            if let Some((feature, odd)) = features.iter().zip(&odd).find(|(_, o)| o.nan + o.infinite > 0) {
-                let counts = format!("{} NaN, {} infinite or beyond float32", odd.nan, odd.infinite);
+            if let Some((feature, odd)) = features.iter().zip(&odd).find(|(_, o)| o.any()) {
                 return Err(Error::data("a feature holds values that are not finite")
                     .file(accounts.place())
                     .column(&feature.name)
-                    .value(counts));
+                    .value(odd));
             }
             *rows += block.rows as u64;
             sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));

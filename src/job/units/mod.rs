@@ -274,6 +274,7 @@ pub fn commit(
         replace,
         only: None,
         skip_if_empty: false,
+        no_lock: false,
         accepted,
         planned: Some(planned),
     };

@@ -1,20 +1,26 @@
-//! Account ids: their hash, and the check that each stands once.
+//! Account ids: their hash, their text, and the check that each stands once.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use std::borrow::Cow;
+
+use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, UInt64Type};
-use hashbrown::{HashMap, HashSet};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+use hashbrown::HashSet;
+use rayon::prelude::*;
 use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
-use crate::lake::scan::Accounts;
+use crate::lake::scan::schema::whole;
+use crate::lake::scan::{Accounts, Unit};
 
-/// Hashes held at once by [`duplicates`]; more rows take more passes over the id column.
-const HASHES_PER_PASS: u64 = 1 << 20;
+/// Hashes held at once by [`duplicates`], four bytes each; more rows take more passes over the id column.
+const HASHES_PER_PASS: u64 = 1 << 25;
+/// Buckets into which they fall by their low bits: small enough each to be sorted in the nearest cache.
+const BUCKETS: usize = 1 << 12;
 
-/// Whether a column of this type can be an account id.
+/// Whether a column of this type can be an account id: whole numbers, text, UUIDs, bytes.
 pub fn can_be_id(data_type: &DataType) -> bool {
-    data_type.is_integer() || matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    whole(data_type) || matches!(data_type, DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_))
 }
 
 /// A 64-bit hash of each id: the same for the same text or number, whatever the width of its type.
@@ -43,6 +49,14 @@ pub fn hashes(ids: &ArrayRef) -> Result<Vec<u64>> {
             .map(|v| hash(&v.to_le_bytes()))
             .collect());
     }
+    if let Some(bytes) = Bytes::of(ids) {
+        return (0..ids.len())
+            .map(|row| match bytes.value(row) {
+                [] => Err(refuse("empty", row)),
+                id => Ok(hash(id)),
+            })
+            .collect();
+    }
     let text = as_text(ids)?;
     let strings = text.as_string::<i64>();
     let mut out = Vec::with_capacity(strings.len());
@@ -62,9 +76,112 @@ fn hash(bytes: &[u8]) -> u64 {
     XxHash64::oneshot(0, bytes)
 }
 
+/// A column of bytes.
+enum Bytes<'a> {
+    Any(&'a arrow::array::BinaryArray),
+    Fixed(&'a arrow::array::FixedSizeBinaryArray),
+}
+
+impl Bytes<'_> {
+    fn of(ids: &ArrayRef) -> Option<Bytes<'_>> {
+        match ids.data_type() {
+            DataType::Binary => Some(Bytes::Any(ids.as_binary::<i32>())),
+            DataType::FixedSizeBinary(_) => Some(Bytes::Fixed(ids.as_fixed_size_binary())),
+            _ => None,
+        }
+    }
+
+    fn value(&self, row: usize) -> &[u8] {
+        match self {
+            Bytes::Any(array) => array.value(row),
+            Bytes::Fixed(array) => array.value(row),
+        }
+    }
+
+    /// A UUID as it is written everywhere; other bytes as the text that they are, or as hexadecimal digits.
+    fn text(&self, row: usize) -> String {
+        let bytes = self.value(row);
+        match (self, std::str::from_utf8(bytes)) {
+            (Bytes::Fixed(_), _) if bytes.len() == 16 => {
+                let digits = hex(bytes);
+                let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+                parts.join("-")
+            }
+            (_, Ok(text)) if !text.contains('\0') => text.to_string(),
+            _ => hex(bytes),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Any id column as text, for messages and look-ups.
 pub fn as_text(ids: &ArrayRef) -> Result<ArrayRef> {
+    if let Some(bytes) = Bytes::of(ids) {
+        let texts = (0..ids.len()).map(|row| ids.is_valid(row).then(|| bytes.text(row)));
+        return Ok(std::sync::Arc::new(texts.collect::<LargeStringArray>()));
+    }
     cast(ids, &DataType::LargeUtf8).map_err(|e| Error::data(format!("ids cannot be read as text: {e}")))
+}
+
+/// A column of another file that names accounts, as the text that [`as_text`] gives for the same ids where
+/// the accounts' own column is of type `like`: by value, so that 7, 7.0 and "7" name one account of whole
+/// numbers. Null stays null. Refused (65): a type or value that can be no such id.
+pub fn as_text_like(ids: &ArrayRef, like: &DataType) -> Result<ArrayRef> {
+    let refuse = |row: usize, text: &str| {
+        Err(Error::data(format!("an id is no value of the accounts' id column, which is {like}"))
+            .value(text)
+            .with("row", row.to_string()))
+    };
+    let float = ids.data_type().is_floating();
+    let text = match ids.data_type() {
+        _ if float => {
+            let wide = cast(ids, &DataType::Float64).map_err(|e| Error::bug(e.to_string()))?;
+            let wide = wide.as_primitive::<Float64Type>();
+            let one = |row: usize| -> Result<Option<String>> {
+                let value = wide.is_valid(row).then(|| wide.value(row)).filter(|v| !v.is_nan());
+                match value {
+                    None => Ok(None),
+                    Some(v) if v.fract() == 0.0 && v.abs() <= 9_007_199_254_740_992.0 => {
+                        Ok(Some(format!("{v:.0}")))
+                    }
+                    Some(v) => refuse(row, &v.to_string()).map(|()| None),
+                }
+            };
+            let texts = (0..wide.len()).map(one).collect::<Result<LargeStringArray>>()?;
+            std::sync::Arc::new(texts) as ArrayRef
+        }
+        t if can_be_id(t) || matches!(t, DataType::Dictionary(..) | DataType::Null) => as_text(ids)?,
+        t => return Err(Error::data(format!("an id cannot be {t}; the accounts' id column is {like}"))),
+    };
+    let text = text.as_string::<i64>();
+    let mut out: Vec<Option<Cow<str>>> = Vec::with_capacity(text.len());
+    for row in 0..text.len() {
+        let Some(id) = text.is_valid(row).then(|| text.value(row)) else {
+            out.push(None);
+            continue;
+        };
+        let whole_number = || id.trim().parse::<i128>().ok().map(|n| Cow::Owned(n.to_string()));
+        let uuid = || {
+            let digits: String = id.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
+            (digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| {
+                let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+                Cow::Owned(parts.join("-"))
+            })
+        };
+        let found = match like {
+            t if whole(t) => whole_number(),
+            DataType::FixedSizeBinary(16) => uuid(),
+            _ => Some(Cow::Borrowed(id)),
+        };
+        match found {
+            Some(id) => out.push(Some(id)),
+            None => return refuse(row, id).map(|()| std::sync::Arc::new(text.clone()) as ArrayRef),
+        }
+    }
+    Ok(std::sync::Arc::new(out.into_iter().collect::<LargeStringArray>()))
 }
 
 /// Rows whose id stands before them already.
@@ -76,59 +193,90 @@ pub struct Duplicates {
     pub examples: Vec<String>,
 }
 
-/// Finds ids that stand more than once, exactly and in bounded memory: each pass keeps the hashes of one
-/// residue class, and only ids whose hashes collide are compared as text.
+/// Hashes in their buckets: of each the 32 bits above those that name the bucket.
+type Buckets = Vec<Vec<u32>>;
+
+/// Finds ids that stand more than once, exactly and in bounded memory: one pass over the ids puts 44 bits of
+/// each hash into buckets, and only ids that share them are compared as text, by another pass if there are any.
 pub fn duplicates(accounts: &Accounts, id: &str) -> Result<Duplicates> {
-    let columns = [id.to_string()];
     let passes = accounts.stored_rows().div_ceil(HASHES_PER_PASS).max(1);
     let mut suspects: HashSet<u64> = HashSet::new();
     for pass in 0..passes {
-        let mut seen: Vec<u64> = Vec::new();
-        for unit in accounts.units() {
-            accounts.read(unit, &columns, |batch, _| {
-                let found = hashes(batch.column(0)).map_err(|e| e.file(accounts.place()).column(id))?;
-                seen.extend(found.into_iter().filter(|h| h % passes == pass));
-                Ok(())
-            })?;
-        }
-        rayon::slice::ParallelSliceMut::par_sort_unstable(seen.as_mut_slice());
-        suspects.extend(seen.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]));
+        let found = bucketed(accounts, id, |key| (key >> 44) % passes == pass)?;
+        let repeated = |(bucket, mut keys): (usize, Vec<u32>)| -> Vec<u64> {
+            keys.sort_unstable();
+            let twins = keys.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]);
+            twins.map(|high| (u64::from(high) << BUCKETS.trailing_zeros()) | bucket as u64).collect()
+        };
+        suspects.extend(found.into_par_iter().enumerate().map(repeated).collect::<Vec<_>>().concat());
     }
     let mut duplicates = Duplicates::default();
     if suspects.is_empty() {
         return Ok(duplicates);
     }
-    let mut first: HashMap<String, u64> = HashMap::new();
-    for unit in accounts.units() {
-        accounts.read(unit, &columns, |batch, rows| {
-            note_repeats(&batch, rows, &suspects, &mut first, &mut duplicates)
-        })?;
+    let suspected = |unit: &Unit| suspected(accounts, id, unit, &suspects);
+    let found: Vec<Vec<(u64, String)>> = accounts.units().par_iter().map(suspected).collect::<Result<_>>()?;
+    let mut seen: HashSet<String> = HashSet::new();
+    for (row, id) in found.into_iter().flatten() {
+        if seen.contains(&id) {
+            duplicates.later_rows.push(row);
+            if duplicates.examples.len() < 5 && !duplicates.examples.contains(&id) {
+                duplicates.examples.push(id);
+            }
+        } else {
+            seen.insert(id);
+        }
     }
     Ok(duplicates)
 }
 
-fn note_repeats(
-    batch: &RecordBatch,
-    rows: &[u64],
-    suspects: &HashSet<u64>,
-    first: &mut HashMap<String, u64>,
-    out: &mut Duplicates,
-) -> Result<()> {
-    let found = hashes(batch.column(0))?;
-    let text = as_text(batch.column(0))?;
-    let text = text.as_string::<i64>();
-    for (i, _) in found.iter().enumerate().filter(|(_, h)| suspects.contains(*h)) {
-        let id = text.value(i);
-        if first.contains_key(id) {
-            out.later_rows.push(rows[i]);
-            if out.examples.len() < 5 && !out.examples.iter().any(|e| e == id) {
-                out.examples.push(id.to_string());
+/// The low 44 bits of a hash, by which ids are suspected to be equal.
+fn key(hash: u64) -> u64 {
+    hash & ((1 << 44) - 1)
+}
+
+fn bucketed(accounts: &Accounts, id: &str, wanted: impl Fn(u64) -> bool + Sync) -> Result<Buckets> {
+    let columns = [id.to_string()];
+    let empty = || vec![Vec::new(); BUCKETS];
+    let one = |mut buckets: Buckets, unit: &Unit| -> Result<Buckets> {
+        accounts.read(unit, &columns, |batch, _| {
+            let found = hashes(batch.column(0)).map_err(|e| e.file(accounts.place()).column(id))?;
+            for hash in found.into_iter().filter(|h| wanted(*h)) {
+                let key = key(hash);
+                buckets[key as usize % BUCKETS].push((key >> BUCKETS.trailing_zeros()) as u32);
             }
-        } else {
-            first.insert(id.to_string(), rows[i]);
+            Ok(())
+        })?;
+        Ok(buckets)
+    };
+    let join = |mut a: Buckets, b: Buckets| {
+        a.iter_mut().zip(b).for_each(|(a, b)| if a.is_empty() { *a = b } else { a.extend(b) });
+        Ok(a)
+    };
+    // Few long runs: each holds buckets of its own until it is merged.
+    let run_length = accounts.units().len().div_ceil(rayon::current_num_threads()).max(1);
+    accounts.units().par_iter().with_min_len(run_length).try_fold(empty, one).try_reduce(empty, join)
+}
+
+/// The rows of a unit whose ids share their key with others, with their ids.
+fn suspected(
+    accounts: &Accounts,
+    id: &str,
+    unit: &Unit,
+    suspects: &HashSet<u64>,
+) -> Result<Vec<(u64, String)>> {
+    let mut out = Vec::new();
+    accounts.read(unit, &[id.to_string()], |batch, rows| {
+        let found = hashes(batch.column(0))?;
+        let places: Vec<usize> = (0..found.len()).filter(|i| suspects.contains(&key(found[*i]))).collect();
+        if !places.is_empty() {
+            let text = as_text(batch.column(0))?;
+            let text = text.as_string::<i64>();
+            out.extend(places.into_iter().map(|i| (rows[i], text.value(i).to_string())));
         }
-    }
-    Ok(())
+        Ok(())
+    })?;
+    Ok(out)
 }
 
 #[cfg(test)]

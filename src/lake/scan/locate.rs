@@ -6,12 +6,19 @@
 //! | directory `key=value` | a partition column |
 //! | other directory | searched |
 //! | `*.parquet`, `*.parq`, `*.pq` | data |
+//! | a file that begins and ends as Parquet does | data, unless its name says that it is a leftover |
 //! | anything else | refused by name |
+//!
+//! A glob sees what the directory above would see: what is hidden there is not data here either. Files that
+//! belong to a table of a format of its own are refused, by whatever name they were reached ([`format`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::lake::scan::format::{self, hidden, hidden_after, names};
 
 /// A file and the values of the partition columns in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +29,26 @@ pub struct Located {
 }
 
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+/// Name endings of Parquet files.
+const PARQUET: [&str; 3] = ["parquet", "parq", "pq"];
+/// Name endings of what is left over or half-made, whatever it holds.
+const LEFTOVERS: [&str; 12] = [
+    "tmp",
+    "temp",
+    "bak",
+    "old",
+    "orig",
+    "part",
+    "partial",
+    "inprogress",
+    "pending",
+    "crdownload",
+    "swp",
+    "crc",
+];
 
 /// The data files that `place` means, sorted by path; none in a directory without data. Missing: 66; a
-/// directory with foreign files: 65.
+/// directory with foreign files, or files of a table with a format of its own: 65.
 pub fn locate(place: &Path) -> Result<Vec<Located>> {
     let text = place.to_string_lossy();
     if text.contains("://") {
@@ -33,44 +57,78 @@ pub fn locate(place: &Path) -> Result<Vec<Located>> {
         )
         .value(text));
     }
-    let mut found = Vec::new();
-    match std::fs::metadata(place) {
-        Ok(meta) if meta.is_dir() => {
-            for (marker, format) in [("_delta_log", "Delta"), ("metadata", "Iceberg")] {
-                if place.join(marker).is_dir() {
-                    return Err(Error::data(format!(
-                        "this is a {format} table, whose directory also holds files that are no longer data"
-                    ))
-                    .file(place)
-                    .hint("name a plain Parquet directory"));
-                }
-            }
-            let root = place.canonicalize().map_err(|e| Error::io(&e, "cannot resolve", place))?;
-            walk(place, &root, &BTreeMap::new(), &mut found)?;
-        }
+    let mut found = match std::fs::metadata(place) {
+        Ok(meta) if meta.is_dir() => below(place)?,
         Ok(_) => {
+            format::refuse_table(place.parent().unwrap_or(Path::new("")))?;
             check_file(place, None)?;
-            found.push(Located { path: place.to_path_buf(), partitions: BTreeMap::new() });
+            vec![Located { path: place.to_path_buf(), partitions: BTreeMap::new() }]
         }
-        Err(_) if text.contains(['*', '?', '[']) => {
-            let matches = glob::glob(&text)
-                .map_err(|e| Error::config(format!("not a valid glob: {e}")).value(&text))?;
-            for entry in matches {
-                let path = entry.map_err(|e| Error::io(e.error(), "cannot list", e.path()))?;
-                if !hidden(&path) {
-                    check_file(&path, None)?;
-                    let partitions = path.parent().map(path_partitions).unwrap_or_default();
-                    found.push(Located { path, partitions });
-                }
-            }
-            if found.is_empty() {
-                return Err(Error::new(Kind::Missing, "no file matches the glob").value(&text));
-            }
-        }
+        Err(_) if text.contains(['*', '?', '[']) => matches(&text)?,
         Err(e) => return Err(Error::io(&e, "cannot open the accounts", place)),
-    }
+    };
     found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.dedup_by(|a, b| a.path == b.path);
     Ok(found)
+}
+
+/// The data files of a directory.
+fn below(place: &Path) -> Result<Vec<Located>> {
+    format::refuse_table(place)?;
+    let root = place.canonicalize().map_err(|e| Error::io(&e, "cannot resolve", place))?;
+    let mut found = Vec::new();
+    walk(place, &root, &BTreeMap::new(), &mut found)?;
+    Ok(found)
+}
+
+/// The data files that a glob matches, and those of the directories that it matches.
+fn matches(glob: &str) -> Result<Vec<Located>> {
+    let paths = glob::glob(glob).map_err(|e| Error::config(format!("not a valid glob: {e}")).value(glob))?;
+    let fixed = fixed_part(glob);
+    let depth = names(&fixed).count();
+    let (mut found, mut folders, mut skipped) = (Vec::new(), BTreeSet::new(), 0);
+    format::refuse_table(&fixed)?;
+    for entry in paths {
+        crate::process::cancel::check()?;
+        let path = entry.map_err(|e| Error::io(e.error(), "cannot list", e.path()))?;
+        if hidden_after(&path, depth) {
+            skipped += 1;
+            continue;
+        }
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        if !folders.contains(&folder) {
+            let led_into = names(&folder).count().saturating_sub(depth);
+            let format = |f: &Path| format::format_of(f).map(|format| format::refusal(f, format));
+            folder.ancestors().take(led_into).find_map(format).map_or(Ok(()), Err)?;
+            folders.insert(folder.clone());
+        }
+        if path.is_dir() {
+            let partitions = path_partitions(&path);
+            let with_above = |f: Located| Located {
+                partitions: partitions.clone().into_iter().chain(f.partitions).collect(),
+                path: f.path,
+            };
+            found.extend(below(&path)?.into_iter().map(with_above));
+        } else {
+            check_file(&path, None)?;
+            found.push(Located { path, partitions: path_partitions(&folder) });
+        }
+    }
+    match (found.is_empty(), skipped) {
+        (false, _) => Ok(found),
+        (true, 0) => Err(Error::new(Kind::Missing, "no file matches the glob").value(glob)),
+        (true, _) => {
+            Err(Error::new(Kind::Missing, "the glob matches hidden files alone, which are not data")
+                .value(glob)
+                .with("hidden", skipped.to_string()))
+        }
+    }
+}
+
+/// The folders of a glob before the first one that holds a wildcard.
+fn fixed_part(glob: &str) -> PathBuf {
+    let wild = |c: &std::path::Component| c.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    Path::new(glob).components().take_while(|c| !wild(c)).collect()
 }
 
 fn walk(
@@ -79,28 +137,40 @@ fn walk(
     partitions: &BTreeMap<String, Option<String>>,
     found: &mut Vec<Located>,
 ) -> Result<()> {
+    crate::process::cancel::check()?;
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io(&e, "cannot list", folder))?;
     for entry in entries {
-        let path = entry.map_err(|e| Error::io(&e, "cannot list", folder))?.path();
-        if hidden(&path) {
+        let entry = entry.map_err(|e| Error::io(&e, "cannot list", folder))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if hidden(&name) {
             continue;
         }
-        let data = path
-            .extension()
-            .is_some_and(|e| ["parquet", "parq", "pq"].contains(&e.to_string_lossy().as_ref()));
-        if path.is_dir() && data {
-            return Err(Error::data("a directory has the name of a Parquet file").file(&path));
+        let kind = entry.file_type().map_err(|e| Error::io(&e, "cannot open", &path))?;
+        let is_folder = if kind.is_symlink() { path.is_dir() } else { kind.is_dir() };
+        let named = extension(&path).is_some_and(|e| PARQUET.contains(&e.as_str()));
+        if is_folder && named {
+            return Err(Error::data("a directory has the name of a Parquet file")
+                .file(&path)
+                .hint("name it itself, or match it by a glob"));
         }
-        if path.is_dir() {
-            inside(&path, root)?;
+        if is_folder {
+            if kind.is_symlink() {
+                inside(&path, root)?;
+            }
+            if let Some(format) = format::format_of(&path) {
+                return Err(format::refusal(&path, format));
+            }
             let mut below = partitions.clone();
             if let Some((key, value)) = partition(&path) {
                 below.insert(key, value);
             }
             walk(&path, root, &below, found)?;
-        } else if data {
-            check_file(&path, Some(root))?;
-            found.push(Located { path, partitions: partitions.clone() });
+        } else if named || is_marker(&path, &name) || is_parquet(&path, kind)? {
+            check_file(&path, kind.is_symlink().then_some(root))?;
+            if named || !is_marker(&path, &name) {
+                found.push(Located { path, partitions: partitions.clone() });
+            }
         } else {
             return Err(Error::data("a foreign file lies among the Parquet files")
                 .file(&path)
@@ -110,8 +180,32 @@ fn walk(
     Ok(())
 }
 
-fn hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(['_', '.']))
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|e| e.to_string_lossy().to_lowercase())
+}
+
+/// An empty file with which some object stores' file systems mark a folder.
+fn is_marker(path: &Path, name: &str) -> bool {
+    name.ends_with("_$folder$") && std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0)
+}
+
+/// Whether a file without Parquet's name is one: by its first and last four bytes, and unless its name says
+/// that it is a leftover.
+fn is_parquet(path: &Path, kind: std::fs::FileType) -> Result<bool> {
+    let leftover = path.to_string_lossy().ends_with('~')
+        || extension(path).is_some_and(|e| LEFTOVERS.contains(&e.as_str()));
+    let regular = kind.is_file() || (kind.is_symlink() && path.is_file());
+    if leftover || !regular {
+        return Ok(false);
+    }
+    let mut file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
+    let (mut first, mut last) = ([0u8; 4], [0u8; 4]);
+    let mut read = || -> std::io::Result<()> {
+        file.read_exact(&mut first)?;
+        file.seek(SeekFrom::End(-4))?;
+        file.read_exact(&mut last)
+    };
+    Ok(read().is_ok() && &first == b"PAR1" && &last == b"PAR1")
 }
 
 fn partition(folder: &Path) -> Option<(String, Option<String>)> {

@@ -1,82 +1,37 @@
 //! Account features: the Parquet files of one scenario, opened, checked against each other and read in
 //! batches.
-//!
-//! Files from outside are opened by the parquet crate only, which answers a forged footer with an error.
 
+pub mod coerce;
 pub mod filter;
 pub mod footer;
+pub mod format;
 pub mod ids;
 pub mod locate;
+pub mod prune;
+pub mod schema;
+pub mod source;
+pub mod units;
 
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, new_null_array};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{Field, Schema};
+use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result, nearest};
 use crate::lake::scan::filter::Filter;
 use crate::lake::scan::locate::{Located, locate};
-
-/// Rows of a batch: small enough that a batch of all features stays in the L2 cache while every teacher
-/// scores it.
-pub const BATCH_ROWS: usize = 8192;
-/// Rows that one worker takes at a time, at least where the files allow it.
-const UNIT_ROWS: usize = 65_536;
-/// Row groups beyond this are cut into several units.
-const LARGEST_UNIT: usize = 2 * UNIT_ROWS;
-/// What a column of a row group may unpack to: so much, and so much for each row.
-const LARGEST_CHUNK: i64 = 64 << 20;
-const BYTES_PER_ROW: i64 = 4096;
-
-/// One Parquet file of the scenario.
-#[derive(Clone)]
-struct Source {
-    located: Located,
-    metadata: ArrowReaderMetadata,
-    bytes: u64,
-    modified: Option<SystemTime>,
-    first_row: u64,
-}
-
-/// A run of rows of one file that one worker reads.
-#[derive(Debug, Clone)]
-pub struct Unit {
-    pub index: usize,
-    file: usize,
-    row_groups: Vec<usize>,
-    skip: usize,
-    take: usize,
-    first_row: u64,
-}
-
-impl Unit {
-    /// Its stored rows.
-    pub fn rows(&self) -> u64 {
-        self.take as u64
-    }
-
-    /// Its first rows alone.
-    pub fn head(&self, rows: usize) -> Unit {
-        Unit { take: self.take.min(rows), ..self.clone() }
-    }
-}
+use crate::lake::scan::schema::Merged;
+use crate::lake::scan::source::{BATCH_ROWS, Source};
+pub use crate::lake::scan::units::Unit;
 
 /// The accounts of one scenario.
 #[derive(Clone)]
 pub struct Accounts {
     sources: Vec<Source>,
-    schema: Schema,
+    merged: Merged,
     units: Vec<Unit>,
     rows: u64,
     filter: Option<Filter>,
@@ -85,29 +40,45 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Opens every file, reads footers only. Refuses what is no Parquet file and files whose columns differ
-    /// (65).
+    /// Opens every file, reads footers only. Refuses (65) what is no Parquet file.
     pub fn open(place: &Path) -> Result<Accounts> {
-        let mut sources: Vec<Source> = Vec::new();
-        let mut rows = 0;
-        for located in locate(place)? {
-            let source = open_source(located, rows)?;
-            rows += source.rows();
-            if let Some(first) = sources.first() {
-                same_columns(first, &source)?;
-            }
-            sources.push(source);
+        Accounts::of_files(locate(place)?, place)
+    }
+
+    /// As [`Accounts::open`], without the files that `filter` leaves out by their partitions alone, and with
+    /// only the rows for which the SQL expression is true.
+    pub fn open_where(place: &Path, filter: &str) -> Result<Accounts> {
+        let found = locate(place)?;
+        let kept = prune::keep(&found, filter)?;
+        if kept.is_empty() && !found.is_empty() {
+            return Err(Error::new(Kind::Empty, "no account of the target is left to classify")
+                .file(place)
+                .value(filter)
+                .hint("target.where leaves out every partition"));
         }
-        let first =
-            sources.first().ok_or_else(|| Error::data("the directory holds no Parquet file").file(place))?;
-        let schema = full_schema(first)?;
-        let units = cut_into_units(&sources);
-        Ok(Accounts { sources, schema, units, rows, filter: None, dropped: Vec::new() })
+        Accounts::of_files(kept, place)?.with_filter(filter)
+    }
+
+    fn of_files(files: Vec<Located>, place: &Path) -> Result<Accounts> {
+        let mut sources: Vec<Source> = files.into_par_iter().map(Source::open).collect::<Result<Vec<_>>>()?;
+        let mut rows = 0;
+        for source in &mut sources {
+            source.first_row = rows;
+            rows += source.rows();
+        }
+        if sources.is_empty() {
+            return Err(Error::new(Kind::Empty, "the directory holds no Parquet file").file(place));
+        }
+        let merged = Merged::new(&sources)?;
+        let units = units::cut(&sources);
+        Ok(Accounts { sources, merged, units, rows, filter: None, dropped: Vec::new() })
     }
 
     /// Keeps only the rows for which the SQL expression is true.
-    pub fn with_filter(mut self, expression: &str) -> Result<Accounts> {
-        self.filter = Some(Filter::parse(expression, &self.schema)?);
+    fn with_filter(mut self, expression: &str) -> Result<Accounts> {
+        let filter = Filter::parse(expression, self.schema())?;
+        filter.columns().iter().try_for_each(|c| self.merged.check(c))?;
+        self.filter = Some(filter);
         Ok(self)
     }
 
@@ -117,9 +88,21 @@ impl Accounts {
         self
     }
 
-    /// Columns of the files and of their paths, in the order of the first file.
+    /// Reads the column as an id: text and whole numbers alike in all files.
+    pub fn with_id(mut self, id: &str) -> Accounts {
+        self.merged.as_id(id);
+        self
+    }
+
+    /// Columns of the files and of their paths, in the order of their first appearance; whether a column can
+    /// be read from all files, [`Accounts::check`] says.
     pub fn schema(&self) -> &Schema {
-        &self.schema
+        &self.merged.schema
+    }
+
+    /// Refuses (65) columns that some files lack or that differ too much between files.
+    pub fn check<'a>(&self, columns: impl IntoIterator<Item = &'a String>) -> Result<()> {
+        columns.into_iter().try_for_each(|c| self.merged.check(c))
     }
 
     /// Rows in the files, before any filter.
@@ -148,9 +131,10 @@ impl Accounts {
 
     /// The field of a column, or an error that names the nearest one.
     pub fn field(&self, name: &str) -> Result<&Field> {
-        self.schema.field_with_name(name).map_err(|_| {
+        self.merged.check(name)?;
+        self.schema().field_with_name(name).map_err(|_| {
             let error = Error::data("the column is missing").file(self.place()).column(name);
-            match nearest(self.schema.fields().iter().map(|f| f.name().as_str()), name) {
+            match nearest(self.schema().fields().iter().map(|f| f.name().as_str()), name) {
                 Some(near) => error.hint(format!("the nearest column is {near:?}")),
                 None => error,
             }
@@ -165,80 +149,32 @@ impl Accounts {
         columns: &[String],
         mut each: impl FnMut(RecordBatch, &[u64]) -> Result<()>,
     ) -> Result<()> {
-        let source = &self.sources[unit.file];
-        let path = &source.located.path;
         let mut needed: Vec<&str> = columns.iter().map(String::as_str).collect();
         for name in self.filter.iter().flat_map(|f| f.columns()) {
-            if !needed.contains(&name.as_str()) {
+            if !columns.contains(name) {
                 needed.push(name);
             }
         }
-        let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, source.metadata.clone());
-        let mask = ProjectionMask::columns(builder.parquet_schema(), needed.iter().copied());
-        // A file that was replaced under the reader looks damaged, but another try will read it.
-        let refused = |e: String| match source.check_unchanged() {
-            Ok(()) => Error::data(format!("cannot be read as Parquet: {e}")).file(path),
-            Err(replaced) => replaced,
-        };
-        source.check_sizes(unit, &needed)?;
-        let built = guarded(|| {
-            let builder = builder
-                .with_projection(mask)
-                .with_row_groups(unit.row_groups.clone())
-                .with_batch_size(BATCH_ROWS);
-            builder.with_offset(unit.skip).with_limit(unit.take).build().map_err(|e| e.to_string())
-        });
-        let mut reader = built.map_err(refused)?;
-        let mut next_row = unit.first_row;
-        let mut read = 0;
-        while let Some(batch) =
-            guarded(|| reader.next().transpose().map_err(|e| e.to_string())).map_err(refused)?
-        {
-            crate::process::cancel::check()?;
-            let ordinals: Vec<u64> = (next_row..next_row + batch.num_rows() as u64).collect();
-            next_row += batch.num_rows() as u64;
-            read += batch.num_rows();
-            let batch = self.arrange(source, &batch, &needed)?;
-            let (batch, ordinals) = self.select(batch, ordinals)?;
-            if batch.num_rows() > 0 {
-                let places: Vec<usize> = (0..columns.len()).collect();
-                each(batch.project(&places).map_err(|e| Error::bug(e.to_string()))?, &ordinals)?;
-            }
-        }
-        match read == unit.take {
-            true => Ok(()),
-            false => Err(Error::data(format!(
-                "the file's footer promises {} rows here, {read} were read",
-                unit.take
-            ))
-            .file(path)),
-        }
-    }
-
-    /// The batch's columns in the order of `needed`, partition columns filled in from the path.
-    fn arrange(&self, source: &Source, batch: &RecordBatch, needed: &[&str]) -> Result<RecordBatch> {
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(needed.len());
-        let mut fields = Vec::with_capacity(needed.len());
-        for name in needed {
-            let array = match (batch.column_by_name(name), source.located.partitions.get(*name)) {
-                (Some(array), _) => array.clone(),
-                (None, Some(Some(value))) => {
-                    Arc::new(StringArray::from(vec![value.as_str(); batch.num_rows()])) as ArrayRef
+        let fields = needed.iter().map(|name| self.field(name)).collect::<Result<Vec<_>>>()?;
+        let places: Vec<usize> = (0..columns.len()).collect();
+        let mut waiting = Waiting::default();
+        for piece in unit.pieces() {
+            let mut next_row = piece.first_row;
+            self.sources[piece.file].read(piece, &fields, |batch| {
+                let ordinals: Vec<u64> = (next_row..next_row + batch.num_rows() as u64).collect();
+                next_row += batch.num_rows() as u64;
+                let (batch, ordinals) = self.select(batch, ordinals)?;
+                if batch.num_rows() == 0 {
+                    return Ok(());
                 }
-                (None, Some(None)) => new_null_array(&DataType::Utf8, batch.num_rows()),
-                (None, None) => {
-                    return Err(Error::data("the column is missing")
-                        .file(&source.located.path)
-                        .column(*name));
-                }
-            };
-            fields.push(Field::new(*name, array.data_type().clone(), true));
-            arrays.push(array);
+                waiting.add(
+                    batch.project(&places).map_err(|e| Error::bug(e.to_string()))?,
+                    ordinals,
+                    &mut each,
+                )
+            })?;
         }
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-            .map_err(|e| Error::bug(e.to_string()))
+        waiting.finish(&mut each)
     }
 
     fn select(&self, batch: RecordBatch, ordinals: Vec<u64>) -> Result<(RecordBatch, Vec<u64>)> {
@@ -262,167 +198,39 @@ impl Accounts {
     }
 }
 
-impl Source {
-    fn rows(&self) -> u64 {
-        self.metadata.metadata().file_metadata().num_rows().max(0) as u64
-    }
+/// Small batches that wait until they are worth a call.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<RecordBatch>,
+    ordinals: Vec<u64>,
+}
 
-    /// A changed size or time of the file since it was opened: exit 75, since a retry sees the new content.
-    fn check_unchanged(&self) -> Result<()> {
-        let path = &self.located.path;
-        let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;
-        match meta.len() == self.bytes && meta.modified().ok() == self.modified {
-            true => Ok(()),
-            false => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
+impl Waiting {
+    fn add(
+        &mut self,
+        batch: RecordBatch,
+        ordinals: Vec<u64>,
+        each: &mut impl FnMut(RecordBatch, &[u64]) -> Result<()>,
+    ) -> Result<()> {
+        if self.ordinals.len() + ordinals.len() > BATCH_ROWS {
+            self.finish(each)?;
         }
+        self.batches.push(batch);
+        self.ordinals.extend(ordinals);
+        if self.ordinals.len() >= BATCH_ROWS / 2 { self.finish(each) } else { Ok(()) }
     }
 
-    /// A column that unpacks to far more than its rows need is refused before it takes the memory.
-    fn check_sizes(&self, unit: &Unit, needed: &[&str]) -> Result<()> {
-        for group in unit.row_groups.iter().map(|g| self.metadata.metadata().row_group(*g)) {
-            let budget = LARGEST_CHUNK + BYTES_PER_ROW * group.num_rows();
-            for chunk in group
-                .columns()
-                .iter()
-                .filter(|c| c.column_path().parts().first().is_some_and(|p| needed.contains(&p.as_str())))
-            {
-                if chunk.uncompressed_size() > budget || chunk.uncompressed_size() < 0 {
-                    let message =
-                        format!("a column of {} rows unpacks to more than {budget} bytes", group.num_rows());
-                    return Err(Error::data(message)
-                        .file(&self.located.path)
-                        .column(chunk.column_path().string())
-                        .value(chunk.uncompressed_size()));
-                }
+    fn finish(&mut self, each: &mut impl FnMut(RecordBatch, &[u64]) -> Result<()>) -> Result<()> {
+        let (batches, ordinals) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.ordinals));
+        match batches.as_slice() {
+            [] => Ok(()),
+            [one] => each(one.clone(), &ordinals),
+            [first, ..] => {
+                let joined = concat_batches(&first.schema(), &batches)
+                    .map_err(|e| Error::data(format!("cannot join batches: {e}")))?;
+                each(joined, &ordinals)
             }
         }
-        Ok(())
-    }
-}
-
-/// Damaged bytes must not end the process: a panic inside the reader is an error about the file.
-fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its pages are damaged".to_string()))
-}
-
-fn open_source(located: Located, first_row: u64) -> Result<Source> {
-    let path = located.path.clone();
-    let mut file = File::open(&path).map_err(|e| Error::io(&e, "cannot open", &path))?;
-    let meta = file.metadata().map_err(|e| Error::io(&e, "cannot open", &path))?;
-    footer::check(&mut file, meta.len()).map_err(|e| e.file(&path))?;
-    let text = is_text(&mut file);
-    let refused = |e: String| match text {
-        true => Error::data("this is a text file, accounts are read as Parquet").file(&path).hint(format!(
-            "if it is CSV: duckdb -c \"copy (from '{}') to 'accounts.parquet'\"",
-            path.display()
-        )),
-        false => Error::data(format!("not a Parquet file: {e}")).file(&path),
-    };
-    let metadata =
-        guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|e| e.to_string()))
-            .map_err(refused)?;
-    let groups: i64 = metadata.metadata().row_groups().iter().map(|g| g.num_rows()).sum();
-    if groups != metadata.metadata().file_metadata().num_rows()
-        || metadata.metadata().row_groups().iter().any(|g| g.num_rows() < 0)
-    {
-        return Err(refused("its footer contradicts itself about the number of rows".to_string()));
-    }
-    Ok(Source { located, metadata, bytes: meta.len(), modified: meta.modified().ok(), first_row })
-}
-
-/// Whether a file begins as text does, and not as Parquet.
-fn is_text(file: &mut File) -> bool {
-    let mut head = Vec::new();
-    let read = file.rewind().and_then(|()| file.by_ref().take(256).read_to_end(&mut head)).is_ok();
-    let printable = |b: &u8| *b >= b' ' || [b'\n', b'\r', b'\t'].contains(b);
-    read && head.len() >= 4 && head.iter().all(printable) && !head.starts_with(b"PAR1")
-}
-
-fn full_schema(source: &Source) -> Result<Schema> {
-    let path = &source.located.path;
-    let mut fields: Vec<Field> =
-        source.metadata.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
-    for name in source.located.partitions.keys() {
-        if fields.iter().any(|f| f.name() == name) {
-            return Err(Error::data("the column stands in the file and in its path").file(path).column(name));
-        }
-        fields.push(Field::new(name, DataType::Utf8, true));
-    }
-    for (i, field) in fields.iter().enumerate() {
-        if let Some(twin) =
-            fields[..i].iter().find(|f| f.name().to_lowercase() == field.name().to_lowercase())
-        {
-            let message = match twin.name() == field.name() {
-                true => "the column stands twice",
-                false => "two columns differ only by case",
-            };
-            return Err(Error::data(message).file(path).column(field.name()).value(twin.name()));
-        }
-    }
-    Ok(Schema::new(fields))
-}
-
-fn same_columns(first: &Source, other: &Source) -> Result<()> {
-    let (a, b) = (full_schema(first)?, full_schema(other)?);
-    let refuse = |what: String, column: &str| {
-        Err(Error::data(what)
-            .file(&other.located.path)
-            .column(column)
-            .with("compared with", first.located.path.display().to_string()))
-    };
-    for field in a.fields() {
-        match b.field_with_name(field.name()) {
-            Err(_) => return refuse("the column is missing in this file".to_string(), field.name()),
-            Ok(found) if found.data_type() != field.data_type() => {
-                return refuse(
-                    format!("the column is {} here and {} there", found.data_type(), field.data_type()),
-                    field.name(),
-                );
-            }
-            Ok(_) => {}
-        }
-    }
-    match b.fields().iter().find(|f| a.field_with_name(f.name()).is_err()) {
-        Some(extra) => refuse("the column is not in the first file".to_string(), extra.name()),
-        None => Ok(()),
-    }
-}
-
-fn cut_into_units(sources: &[Source]) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
-    for (file, source) in sources.iter().enumerate() {
-        let mut pending =
-            Unit { index: 0, file, row_groups: Vec::new(), skip: 0, take: 0, first_row: source.first_row };
-        for (group, meta) in source.metadata.metadata().row_groups().iter().enumerate() {
-            pending.row_groups.push(group);
-            pending.take += meta.num_rows() as usize;
-            if pending.take >= UNIT_ROWS {
-                let next = pending.first_row + pending.take as u64;
-                cut(&pending, &mut units);
-                pending = Unit { index: 0, file, row_groups: Vec::new(), skip: 0, take: 0, first_row: next };
-            }
-        }
-        if pending.take > 0 {
-            cut(&pending, &mut units);
-        }
-    }
-    for (index, unit) in units.iter_mut().enumerate() {
-        unit.index = index;
-    }
-    units
-}
-
-/// A large row group becomes several units, each of which skips the pages before it.
-fn cut(unit: &Unit, units: &mut Vec<Unit>) {
-    let parts = if unit.take > LARGEST_UNIT { unit.take.div_ceil(LARGEST_UNIT) } else { 1 };
-    let bounds: Vec<usize> = (0..=parts).map(|i| i * unit.take / parts).collect();
-    for pair in bounds.windows(2) {
-        units.push(Unit {
-            skip: pair[0],
-            take: pair[1] - pair[0],
-            first_row: unit.first_row + pair[0] as u64,
-            ..unit.clone()
-        });
     }
 }
 

@@ -8,6 +8,7 @@ pub mod digest;
 #[cfg(test)]
 pub mod faulty;
 pub mod files;
+pub mod mount;
 #[cfg(test)]
 pub mod ram;
 #[cfg(test)]
@@ -38,7 +39,8 @@ pub trait Store: Sync {
     /// Moves a file or directory to a place that must be free (`AlreadyExists`). Atomic.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Two files or directories trade places. Atomic; `NotFound` unless both exist.
+    /// Two files or directories trade places. Atomic; `NotFound` unless both exist, `Unsupported` where the
+    /// file system has no such step.
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()>;
 
     /// Makes a file's content, or a directory's entries, durable.
@@ -62,6 +64,11 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".tmp")
 }
 
+/// Whether an error says that the file system has no such operation; NFS, 9p and FUSE call it an invalid one.
+fn lacking(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
+}
+
 /// The file system.
 pub struct Real;
 
@@ -77,10 +84,11 @@ impl Store for Real {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::hard_link(from, to) {
             Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::TooManyLinks
-                ) =>
+                if lacking(&e)
+                    || matches!(
+                        e.kind(),
+                        ErrorKind::PermissionDenied | ErrorKind::TooManyLinks | ErrorKind::CrossesDevices
+                    ) =>
             {
                 // Opened as a new file: a link that was made after all shares its content with `from` and
                 // must not be emptied.
@@ -95,15 +103,35 @@ impl Store for Real {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+            // A directory is renamed over an empty one at most: what holds something is never replaced.
+            Err(e) if lacking(&e) => match fs::symlink_metadata(to) {
+                Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+                Err(_) => fs::rename(from, to).map_err(|e| match e.kind() {
+                    ErrorKind::DirectoryNotEmpty => ErrorKind::AlreadyExists.into(),
+                    _ => e,
+                }),
+            },
+            renamed => renamed,
+        }
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+        renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|e| match io::Error::from(e) {
+            e if lacking(&e) => {
+                io::Error::new(ErrorKind::Unsupported, "directories cannot trade places here")
+            }
+            e => e,
+        })
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let file = File::open(path)?;
+        match file.sync_all() {
+            // Some file systems take no request for a directory: its entries are theirs to keep.
+            Err(e) if lacking(&e) && file.metadata()?.is_dir() => Ok(()),
+            synced => synced,
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -92,7 +92,7 @@ fn names<'a>(run: &'a Run, scored: &Scored, calculator: &Calculator) -> Vec<&'a 
 
 fn schema(run: &Run, teachers: &[&str]) -> Result<SchemaRef> {
     let id = run.inputs.accounts.field(&run.pipeline.target.id)?;
-    let mut fields = vec![part::id_field(id.name(), id.data_type())];
+    let mut fields = vec![part::id_field(id)];
     fields.extend(run.pipeline.classes.iter().map(|c| part::float_field(format!("p_{c}"))));
     fields.extend(teachers.iter().map(|t| part::float_field(format!("w_{t}"))));
     fields.extend(["support", "disagreement", KNOWN].map(part::float_field));

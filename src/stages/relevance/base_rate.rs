@@ -41,11 +41,21 @@ impl Known {
             return Ok(Known::Shares(ranges));
         }
         let Some(file) = &run.pipeline.target.labels else { return Ok(Known::Nothing) };
-        let labels = read_labels(run.pipeline, &run.pipeline.resolve(file))?;
+        let file = run.pipeline.resolve(file);
+        let id = run.inputs.accounts.field(&run.pipeline.target.id)?;
+        let labels = read_labels(run.pipeline, &file, id.data_type())?;
         let mut usable = labels.len();
         if usable >= LEAST_LABELS {
+            let example = labels.keys().min().cloned().unwrap_or_default();
             let labelled = labelled(run, scored, labels)?;
             usable = labelled.len();
+            if usable == 0 {
+                return Err(Error::data("no labelled account is in the target")
+                    .file(&file)
+                    .column(id.name())
+                    .value(example)
+                    .hint("the labels are of other accounts, or their ids are written in another way"));
+            }
             if usable >= LEAST_LABELS {
                 return Ok(Known::Labels(labelled));
             }
@@ -169,7 +179,7 @@ fn labelled(run: &Run, scored: &Scored, mut labels: HashMap<String, u16>) -> Res
         run.log.warn(
             "relevance",
             "labelled accounts that are not in the target",
-            json!({"accounts": labels.len()}),
+            json!({"accounts": labels.len(), "one of them": labels.keys().min()}),
         );
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));

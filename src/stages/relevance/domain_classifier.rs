@@ -52,7 +52,8 @@ fn thin(columns: &[Vec<f32>]) -> Vec<Vec<f32>> {
 
 fn area_of(run: &Run, k: usize, profile: &Profile, target: &[Vec<f32>]) -> Result<Option<f64>> {
     let teacher = &run.inputs.teachers[k];
-    let Some(history) = history::open(teacher, &run.inputs.features)? else { return Ok(None) };
+    let non_finite = run.pipeline.target.non_finite;
+    let Some(history) = history::open(teacher, &run.inputs.features, non_finite)? else { return Ok(None) };
     let mut columns = vec![Vec::new(); profile.student.len()];
     history.blocks(|block| {
         let more = coded_columns(&profile.student, &run.inputs.features, &block)?;

@@ -273,7 +273,7 @@ fn d61_a_class_without_accounts_has_no_partition_and_is_counted() {
 
 #[test]
 fn d62_any_class_name_makes_a_partition_and_comes_back() {
-    for odd in ["a/b", "..", "a=b", "%2F", "with space", "a:b", "🦀", "Legit"] {
+    for odd in ["a/b", "..", "a=b", "%2F", "with space", "a:b", "🦀"] {
         let work = Workdir::new();
         for teacher in ["bazaar", "wallet", "studio"] {
             work.edit(

@@ -1,0 +1,274 @@
+//! One Parquet file from outside: opened with care, read a run of rows at a time.
+//!
+//! Such files are opened by the parquet crate only, which answers a forged footer with an error.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::LogicalType;
+
+use crate::error::{Error, Kind, Result};
+use crate::lake::scan::footer;
+use crate::lake::scan::locate::Located;
+use crate::lake::scan::schema::{self, Columns, EXTENSION, FROM_PATH, UUID};
+
+/// Rows of a batch: small enough that a batch of all features stays in the L2 cache while every teacher
+/// scores it.
+pub const BATCH_ROWS: usize = 8192;
+/// What a column of a row group may unpack to: so much, and so much for each row.
+const LARGEST_CHUNK: i64 = 64 << 20;
+const BYTES_PER_ROW: i64 = 4096;
+
+/// One Parquet file of the scenario.
+#[derive(Clone)]
+pub struct Source {
+    pub located: Located,
+    metadata: ArrowReaderMetadata,
+    bytes: u64,
+    modified: Option<SystemTime>,
+    pub first_row: u64,
+}
+
+/// A run of rows of one file.
+#[derive(Debug, Clone, Default)]
+pub struct Piece {
+    pub file: usize,
+    pub row_groups: Vec<usize>,
+    pub skip: usize,
+    pub take: usize,
+    /// Ordinal of its first row among all rows.
+    pub first_row: u64,
+}
+
+impl Columns for Source {
+    fn path(&self) -> &Path {
+        &self.located.path
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let own = self.metadata.schema().fields();
+        let mut fields: Vec<Field> = own.iter().enumerate().map(|(i, f)| self.field(i, f)).collect();
+        for name in self.located.partitions.keys() {
+            // What stands in both is read from the file, and compared.
+            if !own.iter().any(|f| f.name() == name) {
+                let mark = [(FROM_PATH.to_string(), String::new())].into();
+                fields.push(Field::new(name, DataType::Utf8, true).with_metadata(mark));
+            }
+        }
+        fields
+    }
+
+    fn all_null(&self, column: &str) -> bool {
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let leaf = (0..schema.num_columns()).find(|i| schema.column(*i).path().parts() == [column]);
+        let groups = self.metadata.metadata().row_groups();
+        leaf.is_some_and(|leaf| {
+            groups.iter().all(|g| {
+                let nulls = g.column(leaf).statistics().and_then(|s| s.null_count_opt());
+                nulls == Some(g.num_rows().max(0) as u64)
+            })
+        })
+    }
+}
+
+impl Source {
+    /// The field of column `i` as it is read; a UUID is marked as one.
+    fn field(&self, i: usize, field: &Field) -> Field {
+        let read = Field::new(field.name(), schema::as_read(field.data_type()), true);
+        let parquet = self.metadata.metadata().file_metadata().schema_descr().root_schema().get_fields();
+        let uuid = read.data_type() == &DataType::FixedSizeBinary(16)
+            && parquet
+                .get(i)
+                .is_some_and(|t| t.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid));
+        let marks = uuid.then(|| (EXTENSION.to_string(), UUID.to_string()));
+        read.with_metadata(marks.into_iter().collect())
+    }
+
+    /// Opens a file and reads its footer. Refuses (65) what is no Parquet file.
+    pub fn open(located: Located) -> Result<Source> {
+        let path = located.path.clone();
+        let mut file = File::open(&path).map_err(|e| Error::io(&e, "cannot open", &path))?;
+        let meta = file.metadata().map_err(|e| Error::io(&e, "cannot open", &path))?;
+        footer::check(&mut file, meta.len()).map_err(|e| e.file(&path))?;
+        let text = is_text(&mut file);
+        let refused = |e: String| match text {
+            true => Error::data("this is a text file, accounts are read as Parquet").file(&path).hint(
+                format!("if it is CSV: duckdb -c \"copy (from '{}') to 'accounts.parquet'\"", path.display()),
+            ),
+            false => Error::data(format!("not a Parquet file: {e}")).file(&path),
+        };
+        let metadata = guarded(|| read_footer(&file).map_err(|e| e.to_string())).map_err(refused)?;
+        let groups: i64 = metadata.metadata().row_groups().iter().map(|g| g.num_rows()).sum();
+        if groups != metadata.metadata().file_metadata().num_rows()
+            || metadata.metadata().row_groups().iter().any(|g| g.num_rows() < 0)
+        {
+            return Err(refused("its footer contradicts itself about the number of rows".to_string()));
+        }
+        Ok(Source { located, metadata, bytes: meta.len(), modified: meta.modified().ok(), first_row: 0 })
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.metadata.metadata().file_metadata().num_rows().max(0) as u64
+    }
+
+    /// Rows of each row group.
+    pub fn row_groups(&self) -> impl Iterator<Item = usize> {
+        self.metadata.metadata().row_groups().iter().map(|g| g.num_rows() as usize)
+    }
+
+    /// Hands the rows of a piece to `each` in batches of `columns` as `types` has them; a column that stands
+    /// in the path is filled in from there.
+    pub fn read(
+        &self,
+        piece: &Piece,
+        columns: &[&Field],
+        mut each: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let path = &self.located.path;
+        let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
+        let own = self.metadata.schema();
+        // By place, not by name: a name with a dot would be taken for a path.
+        let places: Vec<Option<usize>> = {
+            let known: hashbrown::HashMap<&str, usize> =
+                own.fields().iter().enumerate().map(|(i, f)| (f.name().as_str(), i)).collect();
+            columns.iter().map(|c| known.get(c.name().as_str()).copied()).collect()
+        };
+        let mut roots: Vec<usize> = places.iter().flatten().copied().collect();
+        roots.sort_unstable();
+        roots.dedup();
+        // A file that was replaced under the reader looks damaged, but another try will read it.
+        let refused = |e: String| match self.check_unchanged() {
+            Ok(()) => Error::data(format!("cannot be read as Parquet: {e}")).file(path),
+            Err(replaced) => replaced,
+        };
+        self.check_sizes(piece, &roots)?;
+        let built = guarded(|| {
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+            let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
+            let builder = builder
+                .with_projection(mask)
+                .with_row_groups(piece.row_groups.clone())
+                .with_batch_size(BATCH_ROWS);
+            builder.with_offset(piece.skip).with_limit(piece.take).build().map_err(|e| e.to_string())
+        });
+        let mut reader = built.map_err(refused)?;
+        // The batch's columns stand in the order of the file.
+        let places: Vec<Option<usize>> =
+            places.iter().map(|p| p.and_then(|p| roots.binary_search(&p).ok())).collect();
+        let mut read = 0;
+        while let Some(batch) =
+            guarded(|| reader.next().transpose().map_err(|e| e.to_string())).map_err(refused)?
+        {
+            crate::process::cancel::check()?;
+            read += batch.num_rows();
+            each(self.arrange(&batch, columns, &places)?)?;
+        }
+        match read == piece.take {
+            true => Ok(()),
+            false => Err(Error::data(format!(
+                "the file's footer promises {} rows here, {read} were read",
+                piece.take
+            ))
+            .file(path)),
+        }
+    }
+
+    /// The batch's columns in the order and with the types of `columns`.
+    fn arrange(
+        &self,
+        batch: &RecordBatch,
+        columns: &[&Field],
+        places: &[Option<usize>],
+    ) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+        let mut fields = Vec::with_capacity(columns.len());
+        for (column, place) in columns.iter().zip(places) {
+            let name = column.name();
+            let about = |e: Error| e.file(&self.located.path).column(name);
+            let value = self.located.partitions.get(name);
+            let array = match (place.map(|p| batch.column(p)), value) {
+                (Some(array), None) => array.clone(),
+                (Some(array), Some(value)) => {
+                    schema::same_as_path(array, value.as_deref()).map_err(about)?;
+                    array.clone()
+                }
+                (None, Some(Some(value))) => {
+                    Arc::new(StringArray::from(vec![value.as_str(); rows])) as ArrayRef
+                }
+                (None, Some(None)) => new_null_array(&DataType::Utf8, rows),
+                (None, None) => return Err(about(Error::data("the column is missing"))),
+            };
+            arrays.push(schema::conform(&array, column.data_type()).map_err(about)?);
+            fields.push(Field::new(name, column.data_type().clone(), true));
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+            .map_err(|e| Error::bug(e.to_string()))
+    }
+
+    /// A changed size or time of the file since it was opened: exit 75, since a retry sees the new content.
+    fn check_unchanged(&self) -> Result<()> {
+        let path = &self.located.path;
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;
+        match meta.len() == self.bytes && meta.modified().ok() == self.modified {
+            true => Ok(()),
+            false => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
+        }
+    }
+
+    /// A column that unpacks to far more than its rows need is refused before it takes the memory.
+    fn check_sizes(&self, piece: &Piece, roots: &[usize]) -> Result<()> {
+        let metadata = self.metadata.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let read = |leaf: &usize| roots.binary_search(&schema.get_column_root_idx(*leaf)).is_ok();
+        let leaves: Vec<usize> = (0..schema.num_columns()).filter(read).collect();
+        for group in piece.row_groups.iter().map(|g| metadata.row_group(*g)) {
+            let budget = LARGEST_CHUNK + BYTES_PER_ROW * group.num_rows();
+            for chunk in leaves.iter().map(|leaf| group.column(*leaf)) {
+                if chunk.uncompressed_size() > budget || chunk.uncompressed_size() < 0 {
+                    let message =
+                        format!("a column of {} rows unpacks to more than {budget} bytes", group.num_rows());
+                    return Err(Error::data(message)
+                        .file(&self.located.path)
+                        .column(chunk.column_path().string())
+                        .value(chunk.uncompressed_size()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file begins as text does, and not as Parquet.
+fn is_text(file: &mut File) -> bool {
+    let mut head = Vec::new();
+    let read = file.rewind().and_then(|()| file.by_ref().take(256).read_to_end(&mut head)).is_ok();
+    let printable = |b: &u8| *b >= b' ' || [b'\n', b'\r', b'\t'].contains(b);
+    read && head.len() >= 4 && head.iter().all(printable) && !head.starts_with(b"PAR1")
+}
+
+/// The footer, with each column's type as it is read ([`schema::as_read`]).
+fn read_footer(file: &File) -> parquet::errors::Result<ArrowReaderMetadata> {
+    let found = ArrowReaderMetadata::load(file, ArrowReaderOptions::new())?;
+    let as_read = |f: &Arc<Field>| f.as_ref().clone().with_data_type(schema::as_read(f.data_type()));
+    let fields: Vec<Field> = found.schema().fields().iter().map(as_read).collect();
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+    // Where the crate cannot read a column so, it is read as it comes and cast afterwards.
+    Ok(ArrowReaderMetadata::try_new(found.metadata().clone(), options).unwrap_or(found))
+}
+
+/// Damaged bytes must not end the process: a panic inside the reader is an error about the file.
+fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its pages are damaged".to_string()))
+}
