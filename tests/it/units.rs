@@ -156,14 +156,14 @@ fn a_changed_input_or_a_damaged_state_is_refused() {
     }
     let state = work.files(UNITS).into_keys().find(|f| f.ends_with("states/00001")).expect("a state");
     let path = format!("{UNITS}/{state}");
-    let whole = work.bytes(&path);
-    let mut damaged = whole.clone();
+    let sound = work.bytes(&path);
+    let mut damaged = sound.clone();
     *damaged.last_mut().expect("a byte") ^= 1;
     work.write_bytes(&path, &damaged);
     assert_eq!(reduce(&work, "profile").error(65)["unit"], "1");
     // the unit is worked on again, since its file is not what the receipt says
     Ran::start(work_on(&work, "profile", 1)).finish().is("unit_done");
-    assert_eq!(work.bytes(&path), whole);
+    assert_eq!(work.bytes(&path), sound);
     reduce(&work, "profile").is("stage_done");
     let part = whole(&work).slice(0, 4);
     work.write_table("lake/target/part-3.parquet", &part);
