@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster clean
+.PHONY: help setup build lake demo run test check airflow docs wheel page bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -60,6 +60,15 @@ check: ## formatting, lints, documentation and the direction of imports, all of 
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
+
+docs: demo ## runs every command and query of the pages for analysts and operators, on the demo
+	.venv/bin/python tests/docs.py $(COLDSTART) docs/analysts.md docs/operators.md
+
+wheel: build lake ## a wheel with the program, installed in an empty environment and run from another directory
+	.venv/bin/python packaging/wheel/build.py $(COLDSTART) target/wheel --try pipelines/demo.toml $(DEMO_DATE)
+
+page: docs ## the demo's pages in a real Chromium: no error of an accessibility checker, no network; apt-get install chromium
+	.venv/bin/python tests/page.py $(DEMO)/out/_runs/courier-accounts/ds=2026-01-0[13]/report.html
 
 bench: setup target/bench/venv/.done build ## speed and memory beside today's Python, on accounts made for it (ROWS="1000000 4000000")
 	target/bench/venv/bin/python fixtures/bench/run.py --bin $(COLDSTART) $(if $(ROWS),--rows $(ROWS))

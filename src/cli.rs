@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use chrono::NaiveDate;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::{Map, Value, json};
 
 use crate::commands;
@@ -53,11 +53,50 @@ struct Cli {
     max_memory: Option<memory::Size>,
 }
 
+impl Cli {
+    /// Whether a result is shown as text: on a terminal, and where that was asked for.
+    fn for_people(&self) -> bool {
+        self.log_format == Format::Text
+            || (self.log_format == Format::Auto && std::io::stdout().is_terminal())
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Runs all stages and publishes; resumes what an earlier try finished.
+    #[command(
+        after_help = "Example: coldstart run pipeline.toml --date 2026-09-01 --set target.class_shares='{ yes = 0.11 }'"
+    )]
     Run(RunArgs),
+    /// Writes a commented pipeline file from a folder of bundles and a target, having looked at both.
+    #[command(
+        after_help = "Example: coldstart new lake --target lake/september --id account_id -o september.toml"
+    )]
+    New {
+        /// The folder that holds the bundles (folders with a teacher.toml), and the target unless it is named.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// The accounts to classify: a Parquet file or a directory of them.
+        #[arg(long)]
+        target: Option<PathBuf>,
+        /// The column that names an account; looked for if not given.
+        #[arg(long, value_name = "COLUMN")]
+        id: Option<String>,
+        /// The pipeline file; DIR/pipeline.toml if not given.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// Prints what completes commands and flags in a shell.
+    #[command(after_help = "Example: coldstart completions bash > /etc/bash_completion.d/coldstart")]
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Prints the man page.
+    #[command(after_help = "Example: coldstart man > /usr/local/share/man/man1/coldstart.1")]
+    Man,
     /// Reads everything it can, scores a few accounts, says what would happen, writes nothing.
+    #[command(after_help = "Example: coldstart check pipeline.toml")]
     Check {
         pipeline: PathBuf,
         #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -69,6 +108,9 @@ enum Command {
         command: TeacherCommand,
     },
     /// Sketches a scenario for sharing: what a teacher's owner ships where the accounts may not leave.
+    #[command(
+        after_help = "Example: coldstart profile history.parquet --leave-out account_id --label label -o profile.json"
+    )]
     Profile(ProfileArgs),
     /// The relevance calculator as a file of its own.
     Relevance {
@@ -76,6 +118,7 @@ enum Command {
         command: RelevanceCommand,
     },
     /// Why one account got its class: JSON, or text on a terminal and with `--log-format text`.
+    #[command(after_help = "Example: coldstart explain pipeline.toml account-17 --date 2026-09-01")]
     Explain {
         pipeline: PathBuf,
         #[arg(long, value_name = "DATE", value_parser = date)]
@@ -87,6 +130,9 @@ enum Command {
         overrides: Vec<String>,
     },
     /// When labels arrive: how right the published tables were, beside what they said of themselves.
+    #[command(
+        after_help = "Example: coldstart evaluate pipeline.toml --date 2026-09-01 --labels arrived.csv"
+    )]
     Evaluate {
         pipeline: PathBuf,
         #[arg(long, value_name = "DATE", value_parser = date)]
@@ -98,6 +144,7 @@ enum Command {
         overrides: Vec<String>,
     },
     /// After a run: the page that people read, as one HTML file.
+    #[command(after_help = "Example: coldstart report pipeline.toml --date 2026-09-01 -o page.html")]
     Report {
         pipeline: PathBuf,
         #[arg(long, value_name = "DATE", value_parser = date)]
@@ -109,6 +156,7 @@ enum Command {
         overrides: Vec<String>,
     },
     /// After a run: what changed since an earlier date; with a threshold, exit 65 where it is passed.
+    #[command(after_help = "Example: coldstart drift pipeline.toml --date 2026-09-02 --max-psi 0.25")]
     Drift {
         pipeline: PathBuf,
         #[arg(long, value_name = "DATE", value_parser = date)]
@@ -121,6 +169,9 @@ enum Command {
         overrides: Vec<String>,
     },
     /// After a run: which accounts are worth most if they are labelled next.
+    #[command(
+        after_help = "Example: coldstart advise pipeline.toml --date 2026-09-01 --labels 50 -o batch.csv"
+    )]
     Advise {
         pipeline: PathBuf,
         #[arg(long, value_name = "DATE", value_parser = date)]
@@ -140,6 +191,7 @@ enum Command {
     #[command(flatten)]
     Units(units::command::Command),
     /// Runs one stage; the stages before it must have finished.
+    #[command(after_help = "Example: coldstart stage score pipeline.toml --date 2026-09-01")]
     Stage {
         #[arg(value_enum)]
         name: Stage,
@@ -331,9 +383,7 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
                 &date.to_string(),
                 account,
             )?;
-            match cli.log_format == Format::Text
-                || (cli.log_format == Format::Auto && std::io::stdout().is_terminal())
-            {
+            match cli.for_people() {
                 true => Ok(Value::String(commands::explain::text::render(&explanation))),
                 false => serde_json::to_value(explanation).map_err(|e| Error::bug(e.to_string())),
             }
@@ -356,8 +406,26 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
             allowed,
         ),
         Command::Teacher { command: TeacherCommand::Add(request) } => commands::add::add(request),
+        Command::New { folder, target, id, output } => commands::new::new(&commands::new::Wanted {
+            folder,
+            target: target.as_deref(),
+            id: id.as_deref(),
+            out: output.as_deref(),
+        }),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "coldstart", &mut text);
+            Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
+        }
+        Command::Man => {
+            let mut text = Vec::new();
+            let drawn = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            drawn.map_err(|e| Error::bug(format!("the man page cannot be drawn: {e}")))?;
+            Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
+        }
         Command::Check { pipeline, overrides } => {
-            commands::check::check(&Pipeline::read(pipeline, overrides)?)
+            let found = commands::check::check(&Pipeline::read(pipeline, overrides)?)?;
+            Ok(if cli.for_people() { Value::String(commands::check_table::render(&found)) } else { found })
         }
     };
     line.map(|line| (line, 0))
@@ -429,7 +497,11 @@ fn units(command: &units::command::Command, log: &Log, store: &dyn Store) -> Res
 /// Leaves the page in the run directory. All is published by now, so a page that cannot be written is a warning.
 fn page(pipeline: &Pipeline, date: &str, log: &Log, store: &dyn Store) -> String {
     match report::write(store, pipeline, date, None) {
-        Ok(path) => path.display().to_string(),
+        Ok(path) => {
+            let place = path.display().to_string();
+            log.info("report", "the page to read", json!({"file": place}));
+            place
+        }
         Err(e) => {
             log.warn("report", "the page could not be written", json!({"error": e.to_string()}));
             String::new()
@@ -461,7 +533,8 @@ fn run_name(command: &Command) -> String {
         Command::Run(args) | Command::Stage { run: args, .. } => {
             format!("{}@{}", args.pipeline.display(), args.date)
         }
-        Command::Check { pipeline: place, .. }
+        Command::New { folder: place, .. }
+        | Command::Check { pipeline: place, .. }
         | Command::Evaluate { pipeline: place, .. }
         | Command::Explain { pipeline: place, .. }
         | Command::Report { pipeline: place, .. }
@@ -469,6 +542,7 @@ fn run_name(command: &Command) -> String {
         | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
         | Command::Advise { pipeline: place, .. }
         | Command::Profile(ProfileArgs { accounts: place, .. }) => place.display().to_string(),
+        Command::Completions { .. } | Command::Man => "coldstart".to_string(),
         Command::Units(command) => command.place().display().to_string(),
         Command::Teacher { command: TeacherCommand::Add(request) } => request.model.display().to_string(),
     }

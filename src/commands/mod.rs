@@ -3,8 +3,10 @@
 pub mod add;
 pub mod advise;
 pub mod check;
+pub mod check_table;
 pub mod drift;
 pub mod evaluate;
 pub mod explain;
+pub mod new;
 pub mod share;
 pub mod train_relevance;

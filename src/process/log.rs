@@ -53,6 +53,24 @@ impl At {
     }
 }
 
+/// Columns of the narrowest terminal that lines are made for.
+const WIDTH: usize = 80;
+
+/// A sentence in lines of at most `width` characters, cut between words; longer words keep a line of their own.
+fn wrapped(sentence: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in sentence.split_whitespace() {
+        let last = lines.len() - 1;
+        let used = lines[last].chars().count();
+        match used == 0 || used + 1 + word.chars().count() <= width {
+            true if used == 0 => lines[last].push_str(word),
+            true => lines[last] += &format!(" {word}"),
+            false => lines.push(word.to_string()),
+        }
+    }
+    lines
+}
+
 impl Log {
     pub fn new(format: Format, run: &str) -> Log {
         let terminal = std::io::stderr().is_terminal();
@@ -84,8 +102,8 @@ impl Log {
     pub fn tell(&self, event: &str, sentences: &[String]) {
         if self.text {
             let mut stderr = std::io::stderr().lock();
-            for sentence in sentences {
-                let _ = writeln!(stderr, "{}", redact(&format!("{event:>10} {sentence}")));
+            for (i, line) in sentences.iter().flat_map(|s| wrapped(&redact(s), WIDTH - 11)).enumerate() {
+                let _ = writeln!(stderr, "{:>10} {line}", if i == 0 { event } else { "" });
             }
         } else {
             self.info("run", event, json!({"text": sentences.join(" ")}));

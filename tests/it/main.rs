@@ -19,6 +19,7 @@ mod relevance;
 mod relevance_properties;
 mod report;
 mod sketches;
+mod start;
 mod student;
 mod trees;
 mod units;

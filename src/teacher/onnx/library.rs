@@ -15,8 +15,10 @@ pub fn environment() -> Result<&'static ort::environment::Environment> {
         builder.with_name("coldstart").with_telemetry(false).build().map_err(|e| e.to_string())
     });
     built.as_ref().map_err(|e| {
-        Error::new(Kind::Missing, format!("ONNX Runtime cannot be loaded: {e}"))
-            .hint("run `make setup`, or set ORT_DYLIB_PATH to libonnxruntime.so (1.24 or later)")
+        Error::new(Kind::Missing, format!("ONNX Runtime cannot be loaded: {e}")).hint(
+            "`pip install onnxruntime` brings the library: set ORT_DYLIB_PATH to its \
+             onnxruntime/capi/libonnxruntime.so.* (1.24 or later); in a clone, `make setup` does both",
+        )
     })
 }
 

@@ -1,0 +1,3 @@
+from coldstart import main
+
+main()
