@@ -232,8 +232,8 @@ pub fn main(store: &dyn Store) -> u8 {
         }
     }));
     let log = Log::new(cli.log_format, &run_name(&cli.command));
-    let result = catch_unwind(AssertUnwindSafe(|| execute(&cli, &log, store)))
-        .unwrap_or_else(|_| Err(panicked()));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| execute(&cli, &log, store))).unwrap_or_else(|_| Err(panicked()));
     match result.and_then(|(line, code)| print_line(&line).map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
