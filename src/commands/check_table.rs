@@ -21,7 +21,7 @@ pub fn render(found: &Value) -> String {
     let teachers: Vec<&Value> = found["teachers"].as_array().into_iter().flatten().collect();
     let width = teachers.iter().map(|t| text(&t["name"]).len()).max().unwrap_or(0).max(7);
     let _ = writeln!(out, "\n{:width$}  {:9}  {:>9}  history", "teacher", "format", "rows");
-    for t in teachers {
+    for t in &teachers {
         let history =
             if t["history"].as_bool().unwrap_or(false) { "yes" } else { "no: weighed by distance alone" };
         let _ = writeln!(
