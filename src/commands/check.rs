@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use crate::config::Pipeline;
 use crate::error::Result;
+use crate::features::block::Block;
 use crate::lake::publish;
 use crate::lake::store::mount;
 use crate::sources::inputs::Inputs;
-use crate::sources::trial;
+use crate::sources::{history, trial};
 
 /// Accounts that are scored.
 const ACCOUNTS: usize = 64;
@@ -39,12 +40,20 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
     }))
 }
 
-/// Scores a few accounts with every teacher; how many.
+/// Scores a few accounts, and a few rows of every history, with every teacher; how many accounts.
 fn score(inputs: &Inputs) -> Result<usize> {
-    let Some(batch) = trial::sample(&inputs.accounts, &inputs.present(), ACCOUNTS)? else { return Ok(0) };
-    let block = trial::decode(&inputs.accounts, &batch, &inputs.features)?;
-    for (teacher, encoder) in inputs.teachers.iter().zip(&inputs.encoders) {
-        trial::scores(teacher, &inputs.plan, encoder, &block)?;
+    let all = |block: &Block| {
+        let mut pairs = inputs.teachers.iter().zip(&inputs.encoders);
+        pairs.try_for_each(|(t, encoder)| trial::scores(t, &inputs.plan, encoder, block).map(|_| ()))
+    };
+    let batch = trial::sample(&inputs.accounts, &inputs.present(), ACCOUNTS)?;
+    let block = batch.map(|batch| trial::decode(&inputs.accounts, &batch, &inputs.features)).transpose()?;
+    block.iter().try_for_each(all)?;
+    for teacher in &inputs.teachers {
+        let history = history::open(teacher, &inputs.features)?;
+        if let Some(block) = history.map(|h| h.sample(ACCOUNTS)).transpose()?.flatten() {
+            all(&block).map_err(|e| e.with("history of", teacher.name()))?;
+        }
     }
-    Ok(block.rows)
+    Ok(block.map_or(0, |b| b.rows))
 }

@@ -16,7 +16,7 @@ use crate::sources::inputs::{Panel, load_teachers};
 use crate::sources::pooled;
 use crate::sources::training::{profile_histories, repeats, train};
 use crate::teacher::encode::Plan;
-use crate::teacher::named_features;
+use crate::teacher::features::named_features;
 
 /// `coldstart relevance train`: trains on the bundles that the pipeline names and writes the file. The target
 /// need not exist. Returns what it did.

@@ -10,7 +10,8 @@ use crate::process::log::Log;
 use crate::relevance::training::calculator::Calculator;
 use crate::sources::calculator_file;
 use crate::teacher::encode::{Encoder, Plan};
-use crate::teacher::{self, Teacher, Workspace};
+use crate::teacher::features::features;
+use crate::teacher::{Teacher, Workspace};
 
 /// The opened inputs of a pipeline.
 pub struct Inputs {
@@ -54,7 +55,7 @@ impl Inputs {
             .column(id.name()));
         }
         let teachers = load_teachers(pipeline)?;
-        let features = teacher::features(&teachers, accounts.schema(), accounts.place())?;
+        let features = features(&teachers, accounts.schema(), accounts.place())?;
         accounts.check(features.iter().filter(|f| f.present).map(|f| &f.name))?;
         if let Some(f) = features.iter().find(|f| f.name == pipeline.target.id) {
             return Err(Error::data("a teacher takes the account id as a feature").column(&f.name));

@@ -150,7 +150,7 @@ fn check_says_what_the_file_decided() {
         ("xgboost_stopped", "rounds count, those of best_iteration"),
         ("xgboost_all_rounds", "as Booster.predict takes them"),
         ("onnx_zipmap", "ZipMap is cut off"),
-        ("onnx_quantized", "1 rows at a time"),
+        ("onnx_quantized", "one row at a time"),
         ("lightgbm_cents", "does not say the names of classes"),
     ] {
         let (work, _) = workdir(shape);

@@ -8,7 +8,7 @@ use crate::commands::add::request::{Request, ask};
 use crate::error::{Error, Result, nearest};
 use crate::features::kind::Kind;
 use crate::models::said::Input;
-use crate::teacher::agree::whole_names;
+use crate::teacher::agree::levels::whole_names;
 use crate::teacher::bundle::{Encode, FeatureSpec};
 
 /// What encoders put between a column's name and a value.

@@ -9,6 +9,8 @@ mod proof;
 mod request;
 mod write;
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::commands::add::classes::Order;
@@ -18,7 +20,7 @@ use crate::commands::add::proof::Proof;
 pub use crate::commands::add::request::Request;
 use crate::commands::add::request::ask;
 use crate::commands::add::write::Folder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::teacher::Teacher;
 use crate::teacher::bundle::{self, Bundle, ModelFile, Training};
 
@@ -54,7 +56,8 @@ pub fn add(request: &Request) -> Result<Value> {
         outside: Vec::new(),
     };
     folder.fill(&draft, history.as_ref(), &bundle)?;
-    let proof = prove(&folder, &mut bundle, history.as_ref(), &classes, &mut notes)?;
+    let proof = prove(&folder, &mut bundle, history.as_ref(), &classes, &mut notes)
+        .map_err(|e| about(e, folder.path(), request))?;
     folder.publish(&request.out)?;
     Ok(json!({
         "status": "added",
@@ -67,6 +70,15 @@ pub fn add(request: &Request) -> Result<Value> {
         "proof": proof,
         "notes": notes,
     }))
+}
+
+/// An error of a file in the folder that is being made, which is gone, names the model file.
+fn about(error: Error, made: &Path, request: &Request) -> Error {
+    let (made, model) = (made.display().to_string(), request.model.display().to_string());
+    let place = |name: &str, value: &String| name == "file" && value.starts_with(&made);
+    let details =
+        error.context().iter().map(|(name, value)| (*name, if place(name, value) { &model } else { value }));
+    details.fold(Error::new(error.kind(), error.message()), |e, (name, value)| e.with(name, value))
 }
 
 /// Scores rows of the history; an order of the classes that nobody said is the one that goes with its labels.

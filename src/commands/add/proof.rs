@@ -11,8 +11,9 @@ use crate::commands::add::request::ask;
 use crate::error::{Error, Result};
 use crate::lake::scan::{Accounts, read_all};
 use crate::sources::trial;
+use crate::teacher::Teacher;
 use crate::teacher::encode::Plan;
-use crate::teacher::{Teacher, features};
+use crate::teacher::features::features;
 
 /// Rows of the history that are scored.
 const ROWS: usize = 2000;

@@ -4,12 +4,16 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
+
 use crate::commands::add::draft::Draft;
 use crate::commands::add::history::History;
 use crate::commands::add::request::Request;
 use crate::error::{Error, Kind, Result};
 use crate::features::kind::Kind as FeatureKind;
-use crate::teacher::agree::toml_values;
+use crate::lake::scan::Accounts;
+use crate::teacher::agree::lists::toml_values;
 use crate::teacher::bundle::{Bundle, Encode, FeatureSpec};
 
 /// The history's name in the bundle.
@@ -60,19 +64,36 @@ impl Folder {
             fs::copy(from, &to).map_err(|e| Error::io(&e, "cannot copy the model's constants", from))?;
         }
         if let Some(history) = history {
-            let files: Vec<&Path> = history.accounts.files().collect();
-            let [file] = files.as_slice() else {
-                return Err(Error::data(format!(
-                    "the history is {} files, a bundle has it as one",
-                    files.len()
-                ))
-                .file(history.accounts.place())
-                .hint("write it as one Parquet file first"));
-            };
-            let to = self.path.join(HISTORY);
-            fs::copy(file, &to).map_err(|e| Error::io(&e, "cannot copy the history", file))?;
+            self.history(&history.accounts)?;
         }
         self.describe(bundle)
+    }
+
+    /// Copies the history; several files become one.
+    fn history(&self, accounts: &Accounts) -> Result<()> {
+        let to = self.path.join(HISTORY);
+        let files: Vec<&Path> = accounts.files().collect();
+        if let [file] = files.as_slice() {
+            let copied = fs::copy(file, &to);
+            return copied.map(|_| ()).map_err(|e| Error::io(&e, "cannot copy the history", file));
+        }
+        let columns: Vec<String> = accounts.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let refuse = |e: ParquetError| Error::data(format!("the history cannot be written: {e}")).file(&to);
+        let mut writer = None;
+        for unit in accounts.units() {
+            accounts.read(unit, &columns, |batch, _| {
+                if writer.is_none() {
+                    let file =
+                        fs::File::create(&to).map_err(|e| Error::io(&e, "cannot write the history", &to))?;
+                    writer = Some(ArrowWriter::try_new(file, batch.schema(), None).map_err(refuse)?);
+                }
+                writer.as_mut().map_or(Ok(()), |w| w.write(&batch).map_err(refuse))
+            })?;
+        }
+        match writer {
+            Some(writer) => writer.close().map(|_| ()).map_err(refuse),
+            None => Err(Error::data("the table has no row").file(accounts.place())),
+        }
     }
 
     /// Writes `teacher.toml`.

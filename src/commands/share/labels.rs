@@ -14,7 +14,8 @@ use crate::relevance::transfer::reliability::{Cell, cells};
 use crate::sources::calculator_file::model_digest;
 use crate::sources::history::{self, History};
 use crate::teacher::encode::Plan;
-use crate::teacher::{self, Teacher, Workspace};
+use crate::teacher::features::features;
+use crate::teacher::{Teacher, Workspace};
 
 /// Rows from which a calibration is fitted again under noise.
 const MOST_ROWS: u64 = 100_000;
@@ -70,7 +71,7 @@ pub fn measure(accounts: &Accounts, label: &str, request: &Request) -> Result<La
             }
         }
     }
-    let features = teacher::features(&teachers, accounts.schema(), accounts.place())?;
+    let features = features(&teachers, accounts.schema(), accounts.place())?;
     if let Some(f) = features.iter().find(|f| f.name == label) {
         return Err(Error::data("a teacher takes the label as a feature")
             .file(accounts.place())

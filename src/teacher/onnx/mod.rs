@@ -1,5 +1,6 @@
 //! ONNX models, run by ONNX Runtime, whose library `make setup` installs.
 
+mod data;
 mod feed;
 mod library;
 mod output;
@@ -15,7 +16,8 @@ use crate::models::onnx_facts::{Facts, facts};
 use crate::models::onnx_proto;
 use crate::teacher::bundle::Bundle;
 use crate::teacher::encode::{Encoder, Matrix};
-use crate::teacher::onnx::feed::{Data, Input};
+use crate::teacher::onnx::data::Data;
+use crate::teacher::onnx::feed::Input;
 use crate::teacher::onnx::library::failed;
 pub use crate::teacher::onnx::output::distribution_remedy;
 
@@ -80,7 +82,8 @@ impl Onnx {
         let rows = self.batch?;
         let why =
             self.facts.depends_on_batch.as_ref().map(|node| format!(" ({node} scales by the whole batch)"));
-        Some(format!("the model is run for {rows} rows at a time{}", why.unwrap_or_default()))
+        let rows = if rows == 1 { "one row".to_string() } else { format!("{rows} rows") };
+        Some(format!("the model is run for {rows} at a time{}", why.unwrap_or_default()))
     }
 
     /// Probabilities of the model's classes, row-major `[rows, classes]`, into `out`.

@@ -10,17 +10,22 @@
 //! stopping's best iteration count as in the library: not where the scikit-learn wrapper saved the model, whose
 //! `predict_proba` leaves them out, but all where `xgb.train` did.
 
+mod file;
+mod said;
+
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Deserialize;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::linear::Linear;
-use crate::models::said::{Said, level_of_json};
+use crate::models::said::Said;
 use crate::models::trees::ensemble::{
     CATEGORY_LIMIT, CategorySet, Ensemble, Link, Missing, Rule, Split, Tree,
 };
 use crate::models::trees::ubjson;
+use crate::models::trees::xgboost::file::{
+    Boosted, Booster, File, Learner, Nodes, number, refused, unreadable,
+};
+use crate::models::trees::xgboost::said::{observe, said};
 use crate::models::{Read, Scorer, Told};
 
 /// Reads a model of trees; see [`read`].
@@ -84,26 +89,6 @@ pub fn read(bytes: &[u8], told: &Told) -> Result<Read> {
     Ok(Read { scorer: Scorer::Trees(model), said })
 }
 
-/// What the file says in words.
-fn said(learner: &Learner, features: usize) -> Said {
-    let mut said = Said::of(features);
-    said.name_inputs(learner.feature_names.iter().map(String::as_str));
-    if learner.feature_types.len() == said.inputs.len() {
-        let types = said.inputs.iter_mut().zip(&learner.feature_types);
-        types.for_each(|(input, kind)| input.is_category = Some(kind == "c"));
-    }
-    // older versions keep all attributes of the Python object: NaN among them, which JSON does not know
-    let wrapper = learner.attributes.get("scikit_learn").map(|text| text.replace(": NaN", ": null"));
-    let wrapper: Option<serde_json::Value> = wrapper.and_then(|text| serde_json::from_str(&text).ok());
-    if let Some(wrapper) = wrapper {
-        said.missing = wrapper.get("missing").and_then(serde_json::Value::as_f64);
-        let classes = wrapper.get("classes_").or_else(|| wrapper.get("_le")?.get("classes_"));
-        let names = classes.and_then(|list| list.as_array()?.iter().map(level_of_json).collect());
-        said.classes = names.filter(|names: &Vec<String>| names.len() >= 2);
-    }
-    said
-}
-
 /// Trees that the library's own `predict` takes.
 fn trees_that_count(
     boosted: &Boosted,
@@ -151,195 +136,6 @@ fn trees_that_count(
             .with("key", key)
             .value(wanted)
             .with("the file says", format!("{rounds} rounds"))),
-    }
-}
-
-/// What the splits give away of the data that trained them.
-fn observe(model: &Ensemble, said: &mut Said) {
-    let mut sides = vec![[false; 2]; said.inputs.len()];
-    for split in model.trees.iter().flat_map(|t| &t.splits) {
-        let at = split.feature as usize;
-        let Some(input) = said.inputs.get_mut(at) else { continue };
-        match &split.rule {
-            // without missing values all splits have the same default side
-            Rule::Less(_) => sides[at][usize::from(split.missing_left)] = true,
-            Rule::InSet(set) => {
-                let largest = set.categories.last().map(|c| f64::from(*c));
-                input.largest = input.largest.into_iter().chain(largest).reduce(f64::max);
-            }
-            Rule::LessOrEqual(_) => {}
-        }
-    }
-    said.inputs.iter_mut().zip(sides).for_each(|(input, [right, left])| input.knows_missing = right && left);
-}
-
-/// The names of categories, of version 3.1 and later.
-#[derive(Deserialize)]
-struct Categories {
-    #[serde(default)]
-    enc: Vec<Names>,
-}
-
-/// Names of one input's codes: the bytes of all texts and where each starts, or numbers.
-#[derive(Deserialize)]
-struct Names {
-    #[serde(default)]
-    offsets: Option<Vec<usize>>,
-    #[serde(default)]
-    values: Vec<serde_json::Number>,
-}
-
-/// A byte, written with or without a sign.
-fn byte(number: &serde_json::Number) -> Option<u8> {
-    number.as_i64().filter(|b| (-128..=255).contains(b)).map(|b| b as u8)
-}
-
-impl Categories {
-    fn name(&self, said: &mut Said) -> Result<()> {
-        let damaged = || refused("the names of categories (`cats`) are damaged");
-        if self.enc.len() != said.inputs.len() {
-            return if self.enc.is_empty() { Ok(()) } else { Err(damaged()) };
-        }
-        for (input, names) in said.inputs.iter_mut().zip(&self.enc).filter(|(_, n)| !n.values.is_empty()) {
-            input.is_category = Some(true);
-            let Some(offsets) = &names.offsets else {
-                let levels =
-                    names.values.iter().map(|n| level_of_json(&n.clone().into())).collect::<Option<_>>();
-                input.levels = Some(levels.ok_or_else(damaged)?);
-                continue;
-            };
-            let bytes = names.values.iter().map(byte).collect::<Option<Vec<u8>>>().ok_or_else(damaged)?;
-            if !offsets.is_sorted() || offsets.last().is_none_or(|end| *end > bytes.len()) {
-                return Err(damaged());
-            }
-            let by_byte = offsets.windows(2).map(|pair| String::from_utf8(bytes[pair[0]..pair[1]].to_vec()));
-            input.levels = by_byte.collect::<std::result::Result<_, _>>().ok();
-            // pandas' own strings come with offsets that count letters, and lose as many bytes at the end
-            if !bytes.is_ascii() {
-                let letters: Vec<char> = String::from_utf8_lossy(&bytes).chars().collect();
-                let part = |pair: &[usize]| letters.iter().take(pair[1]).skip(pair[0]).collect::<String>();
-                input.levels_by_letter = Some(offsets.windows(2).map(part).collect());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn refused(message: impl Into<String>) -> Error {
-    Error::data(message).with("format", "xgboost")
-}
-
-fn unreadable(format: &str, problem: &dyn std::fmt::Display) -> Error {
-    refused(format!("the model is not XGBoost's {format}: {problem}"))
-}
-
-fn number(text: &str, name: &str) -> Result<usize> {
-    text.parse().map_err(|_| refused(format!("`{name}` is not a count")).value(text))
-}
-
-#[derive(Deserialize)]
-struct File {
-    learner: Learner,
-}
-
-#[derive(Deserialize)]
-struct Learner {
-    learner_model_param: Parameters,
-    objective: Objective,
-    gradient_booster: Booster,
-    #[serde(default)]
-    attributes: HashMap<String, String>,
-    #[serde(default)]
-    feature_names: Vec<String>,
-    #[serde(default)]
-    feature_types: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Parameters {
-    base_score: String,
-    num_class: String,
-    num_feature: String,
-    #[serde(default)]
-    num_target: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Objective {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Booster {
-    name: String,
-    #[serde(default)]
-    model: Option<Boosted>,
-    #[serde(default)]
-    gbtree: Option<Box<Booster>>,
-    #[serde(default)]
-    weight_drop: Option<Vec<f32>>,
-}
-
-/// What a gbtree booster's `model` holds; gblinear's has weights alone.
-#[derive(Deserialize)]
-struct Boosted {
-    #[serde(default)]
-    tree_info: Vec<usize>,
-    #[serde(default)]
-    trees: Vec<Nodes>,
-    #[serde(default)]
-    iteration_indptr: Vec<usize>,
-    #[serde(default, rename = "gbtree_model_param")]
-    parameters: Option<BoostedParameters>,
-    #[serde(default)]
-    cats: Option<Categories>,
-    #[serde(default)]
-    weights: Vec<f32>,
-}
-
-#[derive(Deserialize)]
-struct BoostedParameters {
-    #[serde(default)]
-    num_parallel_tree: String,
-}
-
-#[derive(Deserialize)]
-struct Nodes {
-    left_children: Vec<i32>,
-    right_children: Vec<i32>,
-    split_indices: Vec<u32>,
-    split_conditions: Vec<f32>,
-    default_left: Vec<Flag>,
-    tree_param: TreeParameters,
-    #[serde(default)]
-    split_type: Vec<u8>,
-    #[serde(default)]
-    categories: Vec<u32>,
-    #[serde(default)]
-    categories_nodes: Vec<usize>,
-    #[serde(default)]
-    categories_segments: Vec<usize>,
-    #[serde(default)]
-    categories_sizes: Vec<usize>,
-}
-
-#[derive(Deserialize)]
-struct TreeParameters {
-    #[serde(default)]
-    size_leaf_vector: Option<String>,
-}
-
-/// A truth value: 0 or 1 since version 1.3, a JSON boolean before.
-#[derive(Deserialize, Clone, Copy)]
-#[serde(untagged)]
-enum Flag {
-    Number(u8),
-    Truth(bool),
-}
-
-impl Flag {
-    fn is_set(self) -> bool {
-        matches!(self, Flag::Number(1..) | Flag::Truth(true))
     }
 }
 

@@ -11,15 +11,19 @@
 //!
 //! Linear trees become [`LinearTrees`]. `average_output` (random forests) divides by the number of iterations; dart has its weights in the leaves.
 
-use std::collections::HashMap;
+mod fields;
+mod tail;
+
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::models::linear::{Leaf, LinearTrees};
-use crate::models::said::{Said, level_of_json};
+use crate::models::said::Said;
 use crate::models::trees::ensemble::{
     CATEGORY_LIMIT, CategorySet, Ensemble, Link, Missing, Rule, Split, Tree, ZERO,
 };
+use crate::models::trees::lightgbm::fields::{Fields, refused};
+use crate::models::trees::lightgbm::tail::Tail;
 use crate::models::{Read, Scorer, Told};
 
 /// Reads a text model file of trees without linear leaves; see [`read`].
@@ -102,80 +106,6 @@ fn cut_rounds(told: &Told, trees: &mut Vec<Tree>, outputs: usize, said: &mut Sai
     Ok(())
 }
 
-/// What stands behind the trees.
-#[derive(Default)]
-struct Tail<'a> {
-    parameters: HashMap<&'a str, &'a str>,
-    /// Lists of categories in the order of the columns that were pandas categories.
-    categories: Vec<Vec<String>>,
-}
-
-impl<'a> Tail<'a> {
-    fn read(mut lines: impl Iterator<Item = &'a str>) -> Result<Tail<'a>> {
-        let mut tail = Tail::default();
-        while let Some(line) = lines.next() {
-            if line == "parameters:" {
-                let mut is_ended = false;
-                for line in lines.by_ref() {
-                    if line == "end of parameters" {
-                        is_ended = true;
-                        break;
-                    }
-                    let pair = line.trim_start_matches('[').trim_end_matches(']').split_once(':');
-                    tail.parameters.extend(pair.map(|(key, value)| (key, value.trim())));
-                }
-                if !is_ended {
-                    return Err(refused("the file is cut off: `end of parameters` is missing"));
-                }
-            }
-            if let Some(list) = line.strip_prefix("pandas_categorical:") {
-                tail.categories = categories(list)?;
-            }
-        }
-        Ok(tail)
-    }
-
-    fn said(&self, header: &Fields, features: usize) -> Said {
-        let mut said = Said::of(features);
-        if let Ok(names) = header.text("feature_names") {
-            let names: Vec<&str> = names.split(' ').collect();
-            said.name_inputs(names.into_iter());
-        }
-        let infos: Vec<&str> =
-            header.text("feature_infos").map(|t| t.split(' ').collect()).unwrap_or_default();
-        for (input, info) in said.inputs.iter_mut().zip(infos) {
-            // [least:most] of a number, codes of a category, `none` of a column that was not used
-            if let Some(range) = info.strip_prefix('[') {
-                input.is_category = Some(false);
-                input.largest =
-                    range.trim_end_matches(']').split_once(':').and_then(|(_, most)| most.parse().ok());
-            } else if info != "none" {
-                input.is_category = Some(true);
-                input.largest = info.split(':').filter_map(|code| code.parse().ok()).reduce(f64::max);
-            }
-        }
-        said.unplaced = self.categories.clone();
-        said
-    }
-
-    /// Whether every tree was grown on all rows.
-    fn is_whole_sample(&self) -> bool {
-        let is = |key: &str, value: &str| self.parameters.get(key).is_none_or(|v| *v == value);
-        is("bagging_freq", "0") && is("data_sample_strategy", "bagging") && is("boosting", "gbdt")
-    }
-}
-
-/// The lists of `pandas_categorical:`, JSON that Python writes.
-fn categories(list: &str) -> Result<Vec<Vec<String>>> {
-    let lists: Option<Vec<Vec<serde_json::Value>>> = serde_json::from_str(list)
-        .map_err(|e| refused(format!("`pandas_categorical` is no list of lists: {e}")))?;
-    let level = |value: &serde_json::Value| {
-        level_of_json(value)
-            .ok_or_else(|| refused("a category of `pandas_categorical` is no name").value(value))
-    };
-    lists.unwrap_or_default().iter().map(|list| list.iter().map(level).collect()).collect()
-}
-
 fn has_linear_leaves(fields: &Fields) -> Result<bool> {
     Ok(fields.has("is_linear") && fields.number::<i32>("is_linear")? != 0)
 }
@@ -195,10 +125,6 @@ fn linear_leaves(fields: &Fields, tree: &Tree) -> Result<Vec<Leaf>> {
     let mut terms = features.into_iter().zip(coefficients);
     let leaf = |(constant, size): (f64, usize)| Leaf { constant, terms: terms.by_ref().take(size).collect() };
     Ok(constants.into_iter().zip(sizes).map(leaf).collect())
-}
-
-fn refused(message: impl Into<String>) -> Error {
-    Error::data(message).with("format", "lightgbm")
 }
 
 /// The link of the model's objective: as the file says, else as teacher.toml does.
@@ -244,60 +170,6 @@ fn objective(line: &str) -> Result<(&str, f64)> {
     let name = words.next().unwrap_or_default();
     let slope = words.find_map(|w| w.strip_prefix("sigmoid:")).map_or(Ok(1.0), f64::from_str);
     Ok((name, slope.map_err(|_| refused("the objective's sigmoid is not a number").value(line))?))
-}
-
-/// The `key=value` lines of one section.
-struct Fields<'a> {
-    values: HashMap<&'a str, &'a str>,
-    stopped_at: Option<&'a str>,
-}
-
-impl<'a> Fields<'a> {
-    fn read(lines: &mut impl Iterator<Item = &'a str>, is_end: impl Fn(&str) -> bool) -> Self {
-        let mut values = HashMap::new();
-        for line in lines {
-            if is_end(line) {
-                return Fields { values, stopped_at: Some(line) };
-            }
-            let (key, value) = line.split_once('=').unwrap_or((line, ""));
-            values.insert(key, value);
-        }
-        Fields { values, stopped_at: None }
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.values.contains_key(key)
-    }
-
-    fn text(&self, key: &'static str) -> Result<&'a str> {
-        self.values.get(key).copied().ok_or_else(|| refused(format!("`{key}` is missing")))
-    }
-
-    fn number<T: FromStr>(&self, key: &'static str) -> Result<T> {
-        let text = self.text(key)?;
-        text.trim()
-            .parse()
-            .map_err(|_| refused(format!("`{key}` is not a number in range")).value(clipped(text)))
-    }
-
-    /// Exactly `count` numbers; the file's own length bounds what is allocated.
-    fn numbers<T: FromStr>(&self, key: &'static str, count: usize) -> Result<Vec<T>> {
-        let mut numbers = Vec::new();
-        for word in self.text(key)?.split_ascii_whitespace() {
-            numbers.push(word.parse().map_err(|_| {
-                refused(format!("`{key}` holds what is not a number in range")).value(clipped(word))
-            })?);
-        }
-        if numbers.len() == count {
-            Ok(numbers)
-        } else {
-            Err(refused(format!("`{key}` should hold {count} numbers")).value(numbers.len()))
-        }
-    }
-}
-
-fn clipped(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 fn tree(fields: &Fields, output: usize) -> Result<Tree> {
