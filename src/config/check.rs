@@ -74,6 +74,7 @@ impl Pipeline {
                 Err(Error::config(format!("must lie between {low} and {high}")).with("key", key).value(v))
             }
         };
+        share("target.known_fall", self.target.known_fall, 0.0, 1.0)?;
         share("student.held_out_share", self.student.held_out_share, 0.01, 0.5)?;
         share("student.min_agreement", self.student.min_agreement, 0.0, 1.0)?;
         share("student.max_kl", self.student.max_kl, 0.0, f64::MAX)?;

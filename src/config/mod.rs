@@ -50,6 +50,9 @@ pub struct Target {
     pub labels: Option<String>,
     pub non_finite: NonFinite,
     pub dedupe: Dedupe,
+    /// By how much the share of values that a teacher knows may fall below that in its history.
+    pub known_fall: f64,
+    pub lost_columns: OnLost,
 }
 
 /// What the user knows of a class's share: a number or the range that holds it.
@@ -75,6 +78,14 @@ impl Share {
 pub enum NonFinite {
     Reject,
     AsNull,
+}
+
+/// What a column does whose values teachers know no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLost {
+    Warn,
+    Reject,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,7 +42,8 @@ const DRIFT: &str = "drift";
 
 /// The published tables and the folder of the run directory in which each lies, under its own name. The classification comes
 /// last: with it the run is complete.
-const TABLES: [(&str, &str); 12] = [
+const TABLES: [(&str, &str); 13] = [
+    ("relevance_known", "relevance"),
     ("relevance_rehearsal", "relevance"),
     ("relevance_drop_one", "relevance"),
     ("relevance_verdict", "relevance"),

@@ -57,9 +57,28 @@ pub fn hide(name: &str, value: &str) {
 pub fn redact(text: &str) -> String {
     let mut text = text.to_string();
     for (name, value) in HIDDEN.lock().iter().flat_map(|h| h.iter()) {
-        text = text.replace(value.as_str(), &format!("${{{name}}}"));
+        text = without(&text, value, &format!("${{{name}}}"));
     }
     text
+}
+
+/// Below so many bytes a secret is also found by chance within other words, a digest's digits say.
+const SHORT: usize = 8;
+
+/// The text with `instead` for each `secret`; for a short one only where it stands alone.
+fn without(text: &str, secret: &str, instead: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(secret) {
+        let (before, after) = (&rest[..at], &rest[at + secret.len()..]);
+        let joined = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let before_it = before.chars().next_back().or_else(|| out.chars().next_back());
+        let alone = secret.len() >= SHORT || !(joined(before_it) || joined(after.chars().next()));
+        out.push_str(before);
+        out.push_str(if alone { instead } else { secret });
+        rest = after;
+    }
+    out + rest
 }
 
 /// JSON that is about to be said: its texts without secrets, all else as it is, so that it stays JSON.
@@ -102,10 +121,10 @@ mod tests {
     fn json_stays_json_whatever_the_secret_is() {
         hide("TEST_PIN", "17");
         hide("TEST_PASSWORD", "a\"b");
-        let said = redact_json(&json!({"rows": 1700, "where": "x = '17'", "deep": ["a\"b", 17]}));
+        let said = redact_json(&json!({"rows": 1700, "where": "x = '17' AND y = 178", "deep": ["a\"b", 17]}));
         assert_eq!(
             said,
-            json!({"rows": 1700, "where": "x = '${TEST_PIN}'", "deep": ["${TEST_PASSWORD}", 17]})
+            json!({"rows": 1700, "where": "x = '${TEST_PIN}' AND y = 178", "deep": ["${TEST_PASSWORD}", 17]})
         );
     }
 }

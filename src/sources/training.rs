@@ -59,7 +59,7 @@ pub fn profile_histories(panel: Panel, active: &[usize]) -> Result<Profiles> {
 }
 
 /// A summary of each feature of a history; none where it lacks the feature.
-type Summaries = Vec<Option<Summary>>;
+pub type Summaries = Vec<Option<Summary>>;
 
 /// Which of the teachers in `active` have a history, and its summaries.
 pub fn summaries(

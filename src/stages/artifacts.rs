@@ -20,6 +20,7 @@ use crate::relevance::fusion::aligned_pool::Alignment;
 use crate::relevance::fusion::fuse::{Blend, Fuser};
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::profile::distance::Distances;
+use crate::relevance::profile::known::Known;
 use crate::relevance::profile::profiles::Profiles;
 use crate::relevance::training::calculator::Calculator;
 use crate::relevance::training::pooled::Fitted;
@@ -128,6 +129,9 @@ pub struct Profile {
     pub student: Vec<CodedFeature>,
     /// Share of nulls in the target, for each profiled feature.
     pub null_share: Vec<f64>,
+    /// What each teacher knows of the values of each of its features.
+    #[serde(default)]
+    pub known: Vec<Known>,
     /// Values of the target that were read as null since they are not finite, for each feature that has any.
     pub non_finite: BTreeMap<String, column::NonFinite>,
 }

@@ -4,13 +4,15 @@
 //! relevance follows; the levels of each category that the student will know; the rows that are left out as
 //! duplicates.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::config::{Dedupe, NonFinite};
+use crate::config::{Dedupe, NonFinite, OnLost};
 use crate::drift::sketches::FeatureSketch;
 use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
@@ -18,6 +20,7 @@ use crate::features::coded::CodedFeature;
 use crate::features::column;
 use crate::lake::scan::{Accounts, ids};
 use crate::relevance::profile::distance::summary_wasserstein;
+use crate::relevance::profile::known::Known;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::relevance::training::pooled::Fitted;
 use crate::run::context::Run;
@@ -107,6 +110,7 @@ pub fn measure(
         wasserstein: Vec::new(),
         student,
         null_share: Vec::new(),
+        known: Vec::new(),
         non_finite: target.not_finite(&inputs.features).map(|(f, odd)| (f.name.clone(), odd)).collect(),
     };
     let saved = inputs.calculator_for(active).map(|c| &c.profiles);
@@ -115,6 +119,7 @@ pub fn measure(
     {
         let (sources, histories) =
             training::summaries(inputs.panel(run.pipeline, run.log), active, features)?;
+        profile.known.extend(known(run, active, features, targets, (&sources, &histories)));
         profile.profiles.sources = sources;
         for (j, feature) in features.iter().enumerate() {
             let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
@@ -135,6 +140,7 @@ pub fn measure(
             profile.wasserstein.push(theirs.iter().map(|h| summary_wasserstein(h, &targets[j])).collect());
         }
     }
+    tell_lost(run, &profile.known, accounts.place())?;
     if profile.profiles.features.is_empty() {
         run.log.warn(
             "profile",
@@ -151,6 +157,63 @@ pub fn fit_pooled(run: &Run, active: &[usize], profile: &Profile) -> Result<Opti
     match run.inputs.calculator_for(active) {
         Some(saved) => Ok(saved.pooled.clone().map(|pooled| Fitted { pooled, rehearsed: Vec::new() })),
         None => pooled::fit(run.inputs.panel(run.pipeline, run.log), active, &profile.profiles),
+    }
+}
+
+/// What the teachers in `active` know of those of `features` that the target holds.
+fn known(
+    run: &Run,
+    active: &[usize],
+    features: &[Feature],
+    targets: &[Summary],
+    (sources, histories): (&[usize], &[training::Summaries]),
+) -> Vec<Known> {
+    let mut out = Vec::new();
+    for (place, &k) in active.iter().enumerate() {
+        let teacher = &run.inputs.teachers[k];
+        let home = sources.iter().position(|s| *s == place).map(|s| &histories[s]);
+        let taken: HashMap<&str, &[String]> =
+            teacher.bundle.features.iter().map(|f| (f.name.as_str(), f.values.as_slice())).collect();
+        for (j, feature) in features.iter().enumerate().filter(|(_, f)| f.present) {
+            if let Some(levels) = taken.get(feature.name.as_str()) {
+                let name = (teacher.name(), feature.name.as_str());
+                let home = home.and_then(|h| h[j].as_ref());
+                out.push(Known::of(name, levels, &targets[j], home, run.pipeline.target.known_fall));
+            }
+        }
+    }
+    out
+}
+
+/// Says which columns are lost, or refuses (65) the first.
+fn tell_lost(run: &Run, known: &[Known], place: &Path) -> Result<()> {
+    let lost: Vec<&Known> = known.iter().filter(|k| k.lost).collect();
+    let names: BTreeSet<&str> = lost.iter().map(|k| k.feature.as_str()).collect();
+    for name in &names {
+        let of: Vec<&&Known> = lost.iter().filter(|k| k.feature == *name).collect();
+        let shares = |share: &dyn Fn(&Known) -> Option<f64>| -> Vec<Value> {
+            of.iter().map(|k| json!({"teacher": k.teacher, "share": share(k)})).collect()
+        };
+        run.log.warn(
+            "profile",
+            "a column has lost the values that its teachers know",
+            json!({
+                "column": name,
+                "known": shares(&|k| Some(k.share)),
+                "in the history": shares(&|k| k.at_home),
+                "constant": of.iter().any(|k| k.constant),
+            }),
+        );
+    }
+    match (lost.first(), run.pipeline.target.lost_columns) {
+        (Some(k), OnLost::Reject) => Err(Error::data("a column has lost the values that its teachers know")
+            .file(place)
+            .column(names.into_iter().collect::<Vec<_>>().join(", "))
+            .value(format!("{:.3} known", k.share))
+            .with("teacher", k.teacher.clone())
+            .with("in its history", k.at_home.map_or("unknown".to_string(), |s| format!("{s:.3}")))
+            .hint("mend the column, or set target.lost_columns = \"warn\"; target.known_fall moves the threshold")),
+        _ => Ok(()),
     }
 }
 

@@ -125,8 +125,8 @@ fn a_part_of_nulls_is_nulls_and_dotted_names_are_names() {
 fn a_small_index_of_a_dictionary_does_not_bound_the_levels_of_a_file() {
     let level = |i: usize| format!("level-{i}");
     let work = Workdir::new();
+    let target = work.target();
     let parts = |narrow: bool| {
-        let target = work.target();
         let one = |from: usize| {
             let rows = target.slice(from, 60);
             let names: Vec<String> = (from..from + 60).map(level).collect();

@@ -12,7 +12,7 @@ fn only_secrets_are_hidden_and_json_stays_json() {
     work.edit(
         "pipeline.toml",
         "id = \"account_id\"",
-        "id = \"account_id\"\nwhere = \"country <> '${MONTH}' AND country <> '${DB_PASSWORD}'\"",
+        "id = \"account_id\"\nwhere = \"country IS NULL OR country <> '${MONTH}' AND country <> '${DB_PASSWORD}'\"",
     );
     work.edit("pipeline.toml", "path = \"out\"", "path = \"${PLACE}\"");
     let run = |marked: &[&str]| {

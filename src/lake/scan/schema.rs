@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
+use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
@@ -249,36 +250,22 @@ pub fn conform(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
             .map_err(|e| Error::data(format!("cannot be read as {to}: {e}")))
     };
     let made = cast(array, wanted)?;
-    let exact = match (array.data_type(), wanted) {
-        (from, DataType::Float64) => from.is_floating() || from.primitive_width().is_none_or(|w| w < 8),
-        (from, DataType::Int64) => !from.is_floating(),
-        _ => true,
-    };
-    if !exact && let Some(row) = first_inexact(array, &made) {
-        let value = arrow::util::display::array_value_to_string(array, row).unwrap_or_default();
-        return Err(Error::data(format!(
-            "the column is {} in some files and cannot be read exactly as {wanted}",
-            array.data_type()
-        ))
-        .value(value)
-        .hint("write the column with one type in all files"));
+    // Only between whole numbers and floats can a cast round without an error.
+    if array.data_type().is_floating() != wanted.is_floating() && (whole(array.data_type()) || whole(wanted))
+    {
+        let back = cast(&made, array.data_type())?;
+        let differs = distinct(&back, array).map_err(|e| Error::bug(e.to_string()))?;
+        if let Some(row) = differs.iter().position(|d| d == Some(true)) {
+            let value = arrow::util::display::array_value_to_string(array, row).unwrap_or_default();
+            return Err(Error::data(format!(
+                "the column is {} in some files and cannot be read exactly as {wanted}",
+                array.data_type()
+            ))
+            .value(value)
+            .hint("write the column with one type in all files"));
+        }
     }
     Ok(made)
-}
-
-/// The first row in which an integer is beyond what a float64 holds, or a float is no integer.
-fn first_inexact(array: &ArrayRef, made: &ArrayRef) -> Option<usize> {
-    const LARGEST: f64 = 9_007_199_254_740_992.0;
-    let float = if made.data_type() == &DataType::Float64 { made } else { array };
-    let float = arrow::compute::cast(float, &DataType::Float64).ok()?;
-    let values = float.as_primitive::<Float64Type>();
-    let whole_wanted = made.data_type() != &DataType::Float64;
-    // Decimals with places of their own are rounded to a float64 anyhow, as everywhere.
-    let whole_given = whole(array.data_type());
-    (0..values.len()).filter(|i| values.is_valid(*i)).find(|i| {
-        let v = values.value(*i);
-        (whole_wanted && v.fract() != 0.0) || ((whole_wanted || whole_given) && v.abs() > LARGEST)
-    })
 }
 
 /// Refuses (65) values of a column that differ from the value in the file's path; `None` is hive's null.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::relevance::findings::diversity::Diversity;
 use crate::relevance::maths::probability::entropy;
+use crate::relevance::profile::known::Known;
 use crate::relevance::training::estimate::{
     Estimate, USUAL_ACCURACY_GAP, USUAL_LOSS_GAP, deviation, estimate,
 };
@@ -117,6 +118,9 @@ pub struct Findings {
     pub with_teacher: Option<f64>,
     pub accuracy: Option<Estimate>,
     pub log_loss: Option<Estimate>,
+    /// What teachers know no longer of the target's columns.
+    #[serde(default)]
+    pub lost: Vec<Known>,
 }
 
 /// Features of the pooled teacher that are named.
@@ -193,12 +197,45 @@ impl Findings {
             seen,
             pooled: None,
             drops,
+            lost: Vec::new(),
         }
     }
 
     /// The same of a label in which a pooled teacher has this share.
     pub fn with_pooled(mut self, pooled: Option<(&Pooled, f64)>) -> Self {
         self.pooled = pooled.map(|(pooled, share)| PooledFinding::of(pooled, share));
+        self
+    }
+
+    /// Tells of columns that were lost: `share` of the features of the teacher that lost most. The rehearsals
+    /// had those columns, so that their promise does not hold: the estimates are no better than what was
+    /// measured on the histories, pulled by that share, a tenth at least, to what a guess among `classes` gets.
+    pub fn with_lost(mut self, lost: Vec<Known>, share: f64, classes: usize, table: &[Rehearsal]) -> Self {
+        if lost.is_empty() {
+            return self;
+        }
+        let share = share.max(LEAST_PULL);
+        let mean =
+            |of: &dyn Fn(&Rehearsal) -> f64| table.iter().map(of).sum::<f64>() / table.len().max(1) as f64;
+        let measured = mean(&|r| self.published.pick(r.default_said, r.aligned_said).accuracy);
+        let loss = mean(&|r| self.published.pick(r.default, r.aligned));
+        let guess = 1.0 / classes as f64;
+        let pull = |value: f64, to: f64| value + share * (to - value);
+        self.accuracy = self.accuracy.map(|e| {
+            let value = pull(e.value.min(measured), guess.min(e.value));
+            Estimate {
+                value,
+                error: e.error.max((e.high - e.low) / 4.0),
+                low: pull(e.low, guess.min(e.low)),
+                ..e
+            }
+        });
+        self.log_loss = self.log_loss.map(|e| {
+            let worst = (classes as f64).ln();
+            let value = pull(e.value.max(loss), worst.max(e.value));
+            Estimate { value, high: pull(e.high, worst.max(e.high)).max(value), ..e }
+        });
+        self.lost = lost;
         self
     }
 
@@ -209,6 +246,9 @@ impl Findings {
         (most > self.accuracy.map_or(UNKNOWN_ERROR, |e| e.error)).then_some(most)
     }
 }
+
+/// The least by which an estimate is pulled to a guess once a column is lost.
+const LEAST_PULL: f64 = 0.1;
 
 /// What stands for the error of the estimated accuracy where there is none.
 const UNKNOWN_ERROR: f64 = 0.1;
@@ -239,7 +279,7 @@ fn standard_error(values: impl Iterator<Item = f64>) -> Option<f64> {
 /// 1 - log-loss of teacher `k` at home / entropy of the class shares there; none without history.
 pub fn own_skill(judgement: &Judgement, k: usize) -> Option<f64> {
     let shares = judgement.shares[k].as_ref()?;
-    Some(1.0 - judgement.cross_loss[k][k]? / entropy(shares))
+    Some(1.0 - judgement.at_home(k)? / entropy(shares))
 }
 
 /// Mean over the other histories of the log-loss of teacher `k` against that of all their foreigners, less

@@ -2,6 +2,7 @@
 //! would help most, how right the labels may be.
 
 use crate::relevance::findings::{DropOne, Findings};
+use crate::relevance::profile::known::Known;
 use crate::relevance::training::pooled::NAME;
 
 /// Changes of log-loss below this are none.
@@ -81,6 +82,42 @@ pub fn help(findings: &Findings) -> String {
     }
 }
 
+/// What was lost of the target's columns, a sentence for each of the worst, the feature named once.
+fn lost(findings: &Findings) -> Vec<String> {
+    const MOST: usize = 5;
+    let mut features: Vec<&str> = findings.lost.iter().map(|l| l.feature.as_str()).collect();
+    features.sort_unstable();
+    features.dedup();
+    let worst = |feature: &str| {
+        let of = findings.lost.iter().filter(|l| l.feature == feature);
+        of.min_by(|a, b| a.share.total_cmp(&b.share))
+    };
+    let sentence = |l: &Known| match (l.constant, l.at_home) {
+        (true, _) => format!(
+            "Beware: {} is as good as constant, while it varies in the history of {}.",
+            l.feature, l.teacher
+        ),
+        (false, Some(home)) => format!(
+            "Beware: {} knows {} of the values of {}, of those in its own history {}.",
+            l.teacher,
+            percent(l.share),
+            l.feature,
+            percent(home)
+        ),
+        (false, None) => {
+            format!("Beware: {} knows {} of the values of {}.", l.teacher, percent(l.share), l.feature)
+        }
+    };
+    let mut out: Vec<String> = features.iter().take(MOST).filter_map(|f| worst(f).map(sentence)).collect();
+    if features.len() > MOST {
+        out.push(format!("So it is with {} more columns.", features.len() - MOST));
+    }
+    if !features.is_empty() && findings.accuracy.is_some() {
+        out.push("The estimate is lowered, since no rehearsal lacked such a column.".to_string());
+    }
+    out
+}
+
 /// The verdict's sentences, in the order in which they are read.
 pub fn sentences(findings: &Findings) -> Vec<String> {
     let mut out = vec![mattered(findings)];
@@ -102,6 +139,7 @@ pub fn sentences(findings: &Findings) -> Vec<String> {
             percent(differ)
         ));
     }
+    out.extend(lost(findings));
     out.push(match (findings.accuracy, findings.log_loss) {
         (Some(a), Some(l)) => format!(
             "Estimated accuracy {:.3}, give or take {:.3} ({:.2} to {:.2}), log-loss {:.3}, give or take {:.3}: from {} rehearsals; such brackets held in about nine cases of ten.",

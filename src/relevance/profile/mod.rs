@@ -3,6 +3,7 @@
 pub mod bins;
 pub mod categories;
 pub mod distance;
+pub mod known;
 pub mod numbers;
 pub mod profiles;
 pub mod support;

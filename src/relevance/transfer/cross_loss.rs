@@ -18,6 +18,10 @@ pub struct Judgement {
     pub cross_loss: Vec<Vec<Option<f64>>>,
     /// `V[k][q]`: the same relative to the mean teacher that is known there, clipped; 0 where nothing is.
     pub relative: Vec<Vec<f64>>,
+    /// Log-loss of each teacher on its own history as its own calibration has it: no other history moves it.
+    /// None without a history; empty in files of earlier versions.
+    #[serde(default)]
+    pub home: Vec<Option<f64>>,
     /// Class shares of each history, at least .01.
     pub shares: Vec<Option<Vec<f64>>>,
 }
@@ -33,7 +37,9 @@ impl Judgement {
         let cross_loss: Vec<Vec<Option<f64>>> = losses.chunks(set.len().max(1)).map(<[_]>::to_vec).collect();
         let learned: Vec<bool> = set.iter().map(|&k| world.learned(k)).collect();
         let relative = relative(&cross_loss, &learned);
-        Judgement { slopes, cross_loss, relative, shares: set.iter().map(|&k| world.share(k)).collect() }
+        let home = set.par_iter().map(|&k| world.cross_loss(k, 1.0, k)).collect();
+        let shares = set.iter().map(|&k| world.share(k)).collect();
+        Judgement { slopes, cross_loss, relative, home, shares }
     }
 
     /// The same teachers without the one at `place`, who keep the slopes that its history helped to find.
@@ -46,8 +52,14 @@ impl Judgement {
             slopes: left(&self.slopes, place),
             relative: relative(&cross_loss, &learned),
             cross_loss,
+            home: if self.home.is_empty() { Vec::new() } else { left(&self.home, place) },
             shares,
         }
+    }
+
+    /// Log-loss of teacher `k` at home.
+    pub fn at_home(&self, k: usize) -> Option<f64> {
+        self.home.get(k).copied().unwrap_or(self.cross_loss[k][k])
     }
 
     /// Mean over histories of the logarithms of their class shares `[C]`; none without a history.

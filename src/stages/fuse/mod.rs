@@ -213,7 +213,7 @@ fn teachers_table(
             number("domain_auc", domain_areas.to_vec(), None),
             number("own_slope", known(&slopes), None),
             number("foreign_slope", known(&judgement.slopes), None),
-            number("own_loss", all.clone().map(|k| judgement.cross_loss[k][k]).collect(), None),
+            number("own_loss", all.clone().map(|k| judgement.at_home(k)).collect(), None),
             number("foreign_loss", all.map(abroad).collect(), calculator.pooled_loss()),
             Column::new(
                 "trained".into(),

@@ -84,7 +84,7 @@ pub fn run(run: &Run) -> Result<()> {
     let folder = run.directory.stage("relevance");
     write_json(run.directory.store, &folder.join("calculator.json"), &calculator)?;
     write_json(run.directory.store, &folder.join("fusion.json"), &fusion)?;
-    tables::write(run, &calculator, &distances, &fusion, &rows)
+    tables::write(run, &calculator, &distances, &fusion, &rows, &profile.known)
 }
 
 /// What the sampled accounts settle of the blend without teacher `k`.

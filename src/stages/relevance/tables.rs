@@ -2,6 +2,7 @@
 //! history that played the target), `relevance_drop_one` (a row for each teacher) and `relevance_verdict`
 //! (one row), and `verdict.json`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
@@ -18,6 +19,7 @@ use crate::relevance::findings::{
 use crate::relevance::fusion::fuse::{Fused, Fuser};
 use crate::relevance::maths::probability::{entropy, first_largest};
 use crate::relevance::profile::distance::{Distances, irrelevant};
+use crate::relevance::profile::known::Known;
 use crate::relevance::training::calculator::Calculator;
 use crate::relevance::training::rehearsal::Mixed;
 use crate::relevance::training::rehearsal::Rehearsal;
@@ -38,6 +40,7 @@ pub fn write(
     distances: &Distances,
     fusion: &Fusion,
     rows: &[Row],
+    known: &[Known],
 ) -> Result<()> {
     let fuser = fusion.fuser(calculator, distances)?;
     let fused = fuse_all(&fuser, rows, None, Kept::of);
@@ -68,7 +71,13 @@ pub fn write(
         drops,
         &rehearsals,
     )
-    .with_pooled(calculator.pooled.as_ref().zip(fusion.pooled_share));
+    .with_pooled(calculator.pooled.as_ref().zip(fusion.pooled_share))
+    .with_lost(
+        known.iter().filter(|k| k.lost).cloned().collect(),
+        lost_share(known),
+        run.pipeline.classes.len(),
+        &rehearsals,
+    );
     if let Some(differ) = findings.rivals_differ() {
         run.log.warn(
             "relevance",
@@ -81,6 +90,7 @@ pub fn write(
     let folder = run.directory.stage("relevance");
     for (table, batch) in [
         ("relevance_rehearsal", rehearsal_table(&rehearsals, &calculator.rehearsals)),
+        ("relevance_known", known_table(known)),
         ("relevance_drop_one", drop_table(&verdict.findings.drops)),
         ("relevance_verdict", verdict_table(&verdict)),
     ] {
@@ -283,6 +293,39 @@ fn rehearsal_table(rows: &[Rehearsal], unpooled: &[Rehearsal]) -> Batch {
         ]);
     }
     table(columns)
+}
+
+/// The share of its features that the teacher has lost that lost most.
+fn lost_share(known: &[Known]) -> f64 {
+    let share = |teacher: &str| {
+        let of = known.iter().filter(|k| k.teacher == teacher);
+        of.clone().filter(|k| k.lost).count() as f64 / of.count().max(1) as f64
+    };
+    known
+        .iter()
+        .map(|k| k.teacher.as_str())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(share)
+        .fold(0.0, f64::max)
+}
+
+/// A row for each teacher and feature of it that the target holds: what it knows of the values there and in
+/// its own history.
+fn known_table(rows: &[Known]) -> Batch {
+    let flag = |name, of: &dyn Fn(&Known) -> bool| -> (&str, ArrayRef, bool) {
+        (name, Arc::new(BooleanArray::from_iter(rows.iter().map(|k| Some(of(k))))), false)
+    };
+    table(vec![
+        text("teacher", rows.iter().map(|k| k.teacher.clone())),
+        text("feature", rows.iter().map(|k| k.feature.clone())),
+        number("known", rows.iter().map(|k| k.share)),
+        maybe("known_at_home", rows.iter().map(|k| k.at_home)),
+        number("nulls", rows.iter().map(|k| k.nulls)),
+        maybe("nulls_at_home", rows.iter().map(|k| k.nulls_at_home)),
+        flag("constant", &|k| k.constant),
+        flag("lost", &|k| k.lost),
+    ])
 }
 
 /// A row for each teacher: what changes without it.
