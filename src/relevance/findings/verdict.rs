@@ -144,7 +144,7 @@ fn mattered(findings: &Findings) -> String {
     });
     let next = match (sure, change < 0.0) {
         (false, _) => {
-            " The labels are no worse than the plain mean of the teachers; more teachers with a labelled history would tell for certain."
+            " That is too little to tell from chance; more teachers with a labelled history would tell."
         }
         (true, false) => " Set fuse.method = \"reference\" and compare, or look at the teacher named below.",
         (true, true) => "",
