@@ -137,7 +137,7 @@ fn mattered(findings: &Findings) -> String {
     let (better, worse) = (findings.rehearsals - findings.harmed, findings.harmed);
     let range = findings.error.map(|e| {
         format!(
-            " (between {} and {} in nineteen cases of twenty)",
+            " (roughly between {} and {})",
             beside(change - 2.0 * e),
             beside(change + 2.0 * e)
         )
