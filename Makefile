@@ -62,6 +62,7 @@ check: ## formatting, lints, documentation and the direction of imports, all of 
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
 
 docs: demo ## runs every command and query of the pages for analysts and operators, on the demo
+	.venv/bin/python fixtures/pipeline_page.py --check
 	.venv/bin/python tests/docs.py $(COLDSTART) docs/analysts.md docs/operators.md
 
 wheel: build lake ## a wheel with the program, installed in an empty environment and run from another directory

@@ -169,8 +169,10 @@ fn pairs(points: Vec<(f64, f64)>) -> Pairs {
 
 fn coverage(report: &Report) -> Option<Plot> {
     let curves = &report.trust.coverage;
+    // the rule of the pipeline is one point, and stands in the numbers
     let series: Vec<(String, Vec<(f64, f64)>)> = curves
         .iter()
+        .filter(|c| c.points.len() > 1)
         .map(|c| (words(c.measure.clone()), c.points.iter().map(|p| (p.coverage, p.error)).collect()))
         .collect();
     let errors =

@@ -175,14 +175,14 @@ fn mattered(findings: &Findings) -> String {
     let (better, worse) = (findings.rehearsals - findings.harmed, findings.harmed);
     let range = findings.error.map(|e| {
         format!(
-            " (between {} and {} in nineteen cases of twenty)",
+            " (roughly between {} and {})",
             beside(change - 2.0 * e),
             beside(change + 2.0 * e)
         )
     });
     let next = match (sure, change < 0.0) {
         (false, _) => {
-            " The labels are no worse than the plain mean of the teachers; more teachers with a labelled history would tell for certain."
+            " That is too little to tell from chance; more teachers with a labelled history would tell."
         }
         (true, false) => " Set fuse.method = \"reference\" and compare, or look at the teacher named below.",
         (true, true) => "",
