@@ -384,3 +384,42 @@ fn hostile_files_are_refused() {
     let nested = "[".repeat(100_000);
     assert!(from_json(&nested).is_err());
 }
+
+/// Rows of a few counts, mostly 0, as texts give them: many more columns than rows could ever tell apart.
+fn counts(rows: std::ops::Range<u64>, columns: u64, classes: usize) -> Owned {
+    let columns: Vec<Vec<f32>> = (0..columns)
+        .map(|j| rows.clone().map(|i| (mix(j, i) % 40).saturating_sub(36) as f32).collect())
+        .collect();
+    let mut soft = Vec::new();
+    for row in 0..columns[0].len() {
+        let mut z: Vec<f64> =
+            (0..classes).map(|c| f64::from(columns[c][row] - columns[c + classes][row])).collect();
+        softmax(&mut z);
+        soft.extend(z);
+    }
+    let (kinds, weights) = (vec![Kind::Number; columns.len()], vec![1.0; columns[0].len()]);
+    Owned { columns, kinds, soft, weights, classes }
+}
+
+#[test]
+fn more_columns_than_rows_and_many_classes_are_fitted_in_seconds() {
+    for classes in [2, 10] {
+        let (train, held_out) = (counts(0..400, 900, classes), counts(400..500, 900, classes));
+        let fitted =
+            train.with(|train| held_out.with(|held| fit(Family::Auto, train, held, 1, &quick()).unwrap()));
+        assert!(fitted.tried.iter().all(|t| t.fidelity.is_ok()), "{:?}", fitted.tried);
+        assert!(fitted.fidelity.kl < 0.5, "{:?}", fitted.fidelity);
+    }
+}
+
+#[test]
+fn trees_that_see_some_of_the_rows_keep_the_soft_labels() {
+    let data = Owned::usual(9000, 3);
+    let mut settings = quick();
+    (settings.boosted.rows_per_tree, settings.boosted.start_rows) = (2_000, 100_000);
+    let student = data.with(|sample| fit_one(Family::Boosted, sample, 1, &settings)).unwrap();
+    let f = data.with(|sample| fidelity(student.as_ref(), sample));
+    assert!(f.kl < 3e-3, "{f:?}");
+    let again = data.with(|sample| fit_one(Family::Boosted, sample, 1, &settings)).unwrap();
+    assert_eq!(bits(&data.predict(student.as_ref())), bits(&data.predict(again.as_ref())));
+}

@@ -92,3 +92,39 @@ fn threshold(sizes: impl Iterator<Item = f64>, share: f64) -> f64 {
     }
     sum / wanted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawn_rows_carry_weights_that_keep_every_sum() {
+        let n = 60_000;
+        let steps: Vec<(f64, f64)> = (0..n as u64)
+            .map(|i| (mix(1, i) as f64 / u64::MAX as f64 - 0.5, 0.2 + (i % 7) as f64 / 50.0))
+            .collect();
+        let true_sums = steps.iter().fold((0.0, 0.0), |a, s| (a.0 + s.0.abs(), a.1 + s.1));
+        let mut packed = Vec::new();
+        let (rows, scale) = rows(&steps, 1, 0, 10_000, 3, &mut packed);
+        assert!((9_000..11_000).contains(&rows.len()), "{}", rows.len());
+        assert!(rows.windows(2).all(|w| w[0] < w[1]));
+        let sums = rows
+            .iter()
+            .map(|&row| scale.unpack(packed[row as usize]))
+            .fold((0.0, 0.0), |a, s| (a.0 + s.0.abs(), a.1 + s.1));
+        assert!(
+            (sums.0 / true_sums.0 - 1.0).abs() < 0.02 && (sums.1 / true_sums.1 - 1.0).abs() < 0.03,
+            "{sums:?}"
+        );
+    }
+
+    #[test]
+    fn few_rows_and_few_columns_are_all_seen() {
+        let steps = vec![(0.1, 0.2); 50];
+        let mut packed = Vec::new();
+        assert_eq!(rows(&steps, 2, 1, 20, 0, &mut packed).0, (0..25).collect::<Vec<u32>>());
+        assert_eq!(groups(3, 5, 0), [0, 1, 2]);
+        let drawn = groups(100, 10, 4);
+        assert!(drawn.len() == 10 && drawn.windows(2).all(|w| w[0] < w[1]) && drawn != groups(100, 10, 5));
+    }
+}
