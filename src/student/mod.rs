@@ -162,8 +162,7 @@ fn fit_in_pool(
     let mut linear = None;
     let work = train.rows() * train.columns.len() * train.classes;
     for &family in families {
-        let enough =
-            found.best.as_ref().is_some_and(|(_, best)| best.kl <= GOOD) || work > FOREST_WORK;
+        let enough = found.best.as_ref().is_some_and(|(_, best)| best.kl <= GOOD) || work > FOREST_WORK;
         if family == Family::Forest && auto && enough {
             continue;
         }
