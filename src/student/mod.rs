@@ -120,9 +120,9 @@ const TIE: f64 = 1e-5;
 /// A mean KL (nats) on held-out accounts above which [`Family::Auto`] asks the forest, too: it is slow, and
 /// was never the best where another family keeps the soft labels this well.
 const GOOD: f64 = 0.01;
-/// Rows above which [`Family::Auto`] does not ask the forest: more rows improve boosted trees, and a forest
-/// little.
-const FOREST_ROWS: usize = 20_000;
+/// Rows x columns x classes above which [`Family::Auto`] does not ask the forest: it takes minutes there, and more
+/// rows improve boosted trees while they improve a forest little.
+const FOREST_WORK: usize = 2_000_000;
 /// A logistic student of some of the rows whose log-loss (nats) is this much above the best is fitted to all
 /// of them: that may make it the best.
 const CLOSE: f64 = 1e-3;
@@ -160,9 +160,9 @@ fn fit_in_pool(
     let families: &[Family] = if auto { &Family::ALL } else { &[family] };
     let mut found = Found::default();
     let mut linear = None;
+    let work = train.rows() * train.columns.len() * train.classes;
     for &family in families {
-        let enough =
-            found.best.as_ref().is_some_and(|(_, best)| best.kl <= GOOD) || train.rows() > FOREST_ROWS;
+        let enough = found.best.as_ref().is_some_and(|(_, best)| best.kl <= GOOD) || work > FOREST_WORK;
         if family == Family::Forest && auto && enough {
             continue;
         }

@@ -24,6 +24,11 @@ pub fn groups(count: usize, most: usize, seed: u64) -> Vec<u32> {
     groups
 }
 
+/// Whether trees of `most` rows see a part of `rows`.
+pub fn draws(rows: usize, most: usize) -> bool {
+    rows > 2 * most
+}
+
 /// The rows that a tree of `output` sees, about `most` of more than twice as many, and the scale of their
 /// gradients; writes those, packed, at the rows' places in `packed`. `steps` are the gradients and hessians
 /// `[row][output]`.
@@ -37,7 +42,7 @@ pub fn rows(
 ) -> (Vec<u32>, Scale) {
     let n = steps.len() / outputs;
     let step = |row: usize| steps[row * outputs + output];
-    let mu = if n > 2 * most {
+    let mu = if draws(n, most) {
         threshold((0..JUDGED).map(|i| size(step((2 * i + 1) * n / (2 * JUDGED)))), most as f64 / n as f64)
     } else {
         0.0

@@ -102,7 +102,11 @@ pub fn fit_with_gains(
     let mut trees: Vec<Tree> = Vec::new();
     let mut gains = vec![0.0; sample.columns.len()];
     let mut packed = Vec::new();
-    let rounds = if start.is_some() { settings.rounds_on_start } else { settings.rounds };
+    let mut rounds = if start.is_some() { settings.rounds_on_start } else { settings.rounds };
+    if draw::draws(sample.rows(), settings.rows_per_tree) {
+        // what a tree does not see is made up for by cheap trees more
+        rounds += rounds / 4;
+    }
     let columns = settings.column_trees / (rounds * boosting.raw.len()).max(1);
     for _ in 0..rounds {
         let mut grew = false;
