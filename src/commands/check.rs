@@ -19,7 +19,7 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
     let output = pipeline.output_path();
     publish::check_names(&output, pipeline.class_folders())?;
     let inputs = Inputs::open(pipeline)?;
-    let scored = score(&inputs)?;
+    let scored = score(pipeline, &inputs)?;
     let teachers: Vec<Value> = inputs
         .teachers
         .iter()
@@ -41,7 +41,7 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
 }
 
 /// Scores a few accounts, and a few rows of every history, with every teacher; how many accounts.
-fn score(inputs: &Inputs) -> Result<usize> {
+fn score(pipeline: &Pipeline, inputs: &Inputs) -> Result<usize> {
     let all = |block: &Block| {
         let mut pairs = inputs.teachers.iter().zip(&inputs.encoders);
         pairs.try_for_each(|(t, encoder)| trial::scores(t, &inputs.plan, encoder, block).map(|_| ()))
@@ -50,7 +50,7 @@ fn score(inputs: &Inputs) -> Result<usize> {
     let block = batch.map(|batch| trial::decode(&inputs.accounts, &batch, &inputs.features)).transpose()?;
     block.iter().try_for_each(all)?;
     for teacher in &inputs.teachers {
-        let history = history::open(teacher, &inputs.features)?;
+        let history = history::open(teacher, &inputs.features, pipeline.target.non_finite)?;
         if let Some(block) = history.map(|h| h.sample(ACCOUNTS)).transpose()?.flatten() {
             all(&block).map_err(|e| e.with("history of", teacher.name()))?;
         }
