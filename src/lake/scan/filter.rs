@@ -185,7 +185,6 @@ mod tests {
         for text in ["agee > 1", "age >", "MAX(amount) > 2", "SELECT 1"] {
             assert!(Filter::parse(text, &batch.schema()).is_err(), "{text}");
         }
-        let number = Filter::parse("amount + 1", &batch.schema()).unwrap();
-        assert!(number.mask(&batch).is_err());
+        assert!(Filter::parse("amount + 1", &batch.schema()).is_err());
     }
 }

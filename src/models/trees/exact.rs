@@ -1,10 +1,11 @@
 //! Columns of float64 for the engine, which compares in float32.
 //!
 //! For a threshold t the engine asks `x <= T`, T the largest float32 not above t. That is what `x <= t` says for
-//! every float32 x, and for every float64 x but those in the gap between T and the next float32. Where one
-//! threshold lies in a gap, a value there can be moved to the end of the gap on its own side ([`Exact::Snap`]).
-//! Where several do (amounts in cents, timestamps), both thresholds and values are replaced by their ranks
-//! ([`Exact::Rank`]). Either way each split answers as LightGBM does, which compares in float64.
+//! every float32 x, and for every float64 x but those in the gap between T and the next float32 (where t is T
+//! itself, all of them are above t). Where one threshold has a gap for itself, a value there can be moved to
+//! the end of the gap on its own side ([`Exact::Snap`]). Where several do (amounts in cents, timestamps), both
+//! thresholds and values are replaced by their ranks ([`Exact::Rank`]). Either way each split answers as
+//! LightGBM does, which compares in float64.
 
 use super::ensemble::{Ensemble, Rule, ZERO};
 
@@ -19,7 +20,7 @@ pub enum Exact {
     Rank(Ranks),
 }
 
-/// Thresholds that are not float32 (and the edge of zero), ascending, and a filter over the float32 below them.
+/// Thresholds (and the edge of zero), ascending, and a filter over the float32 below them.
 #[derive(Debug)]
 pub struct Gaps {
     thresholds: Vec<f64>,
@@ -80,8 +81,7 @@ impl Exact {
         }
         // the edge of zero counts as a threshold: a value just above it is no zero
         let edge = f64::from(ZERO);
-        let mut between: Vec<f64> =
-            thresholds.iter().copied().filter(|t| f64::from(floor(*t)) != *t).collect();
+        let mut between = thresholds.clone();
         between.push(edge);
         between.sort_by(f64::total_cmp);
         between.dedup();
