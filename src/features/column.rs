@@ -231,13 +231,8 @@ mod tests {
     fn booleans_are_numbers_and_an_untyped_null_column_is_either() {
         let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
         assert!(matches!(decode(Kind::Number, &flags).unwrap().0, Column::Number(v) if v == [1.0, 0.0]));
-        let (Column::Category { codes, levels }, _) = decode(Kind::Category, &flags).unwrap() else {
-            panic!()
-        };
-        assert_eq!(
-            (codes.as_slice(), levels.as_slice()),
-            ([0, 1].as_slice(), ["true", "false"].map(String::from).as_slice())
-        );
+        let categories = decode(Kind::Category, &flags).unwrap().0;
+        assert!(matches!(categories, Column::Category { levels, .. } if levels == ["true", "false"]));
         let nothing: ArrayRef = Arc::new(NullArray::new(3));
         assert_eq!(decode(Kind::Category, &nothing).unwrap().0.len(), 3);
     }
