@@ -391,13 +391,13 @@ fn publish_all(
         (&job.date, key),
         &summary.classes,
         &dates,
-        &directory.root().join(DRIFT),
+        &directory.stage(DRIFT),
     )?;
     cancel::check()?;
     let _commit = Commit::begin();
     let mut tables = Vec::new();
     for (table, folder) in TABLES {
-        let source = directory.root().join(folder).join(table);
+        let source = directory.stage(folder).join(table);
         let partition = publish::partition(&output, table, &job.date);
         let staging = directory.staging(table);
         let files = publish::publish(directory.store, &source, &staging, &partition, mark, again)?;

@@ -79,16 +79,34 @@ fn f76_the_shipped_pipeline_passes_its_own_check() {
 }
 
 #[test]
-fn f76_the_shipped_dag_is_python_and_runs_the_shipped_commands() {
-    let dag = fixture("../pipelines/airflow/coldstart_dag.py");
-    let parses = "import ast, sys; ast.parse(open(sys.argv[1]).read())";
-    assert!(Command::new(python()).args(["-c", parses]).arg(&dag).status().unwrap().success());
-    for file in [dag, fixture("../pipelines/argo/workflow.yaml")] {
-        let text = fs::read_to_string(&file).unwrap();
-        let commands = ["run", "stage"].iter().filter(|c| {
-            text.contains(&format!("coldstart {c}")) || text.contains(&format!("[coldstart, {c}"))
-        });
-        assert!(commands.count() > 0 && text.contains("--date") && text.contains("75"), "{}", file.display());
+fn f76_the_shipped_drivers_parse_and_run_the_shipped_commands() {
+    let shipped = |file: &str| fixture("../pipelines").join(file);
+    let parses = "import ast, sys; [ast.parse(open(file).read()) for file in sys.argv[1:]]";
+    let scripts = [
+        "airflow/coldstart_operator.py",
+        "airflow/coldstart_dag.py",
+        "airflow/coldstart_units_dag.py",
+        "spark/coldstart_job.py",
+    ];
+    assert!(
+        Command::new(python()).args(["-c", parses]).args(scripts.map(shipped)).status().unwrap().success()
+    );
+    let units: &[&str] = &["plan", "work", "reduce", "commit"];
+    for (file, commands) in [
+        ("airflow/coldstart_dag.py", &["coldstart run", "--date"][..]),
+        ("airflow/coldstart_operator.py", &["75", "130", "143"]),
+        ("airflow/coldstart_units_dag.py", units),
+        ("argo/workflow.yaml", &["[coldstart, run]", "--date", "75"]),
+        (
+            "argo/units.yaml",
+            &["[coldstart, plan]", "[coldstart, work]", "[coldstart, reduce]", "[coldstart, commit]"],
+        ),
+        ("spark/coldstart_job.py", units),
+        ("kubernetes/run.sh", &["coldstart plan", "coldstart reduce", "coldstart commit"]),
+        ("kubernetes/stage.yaml", &["coldstart work", "75"]),
+    ] {
+        let text = fs::read_to_string(shipped(file)).unwrap();
+        assert!(commands.iter().all(|command| text.contains(command)), "{file}: {commands:?}");
     }
 }
 
