@@ -173,13 +173,9 @@ fn mattered(findings: &Findings) -> String {
         (false, _) => "Relevance neither helped nor harmed in the rehearsals".to_string(),
     };
     let (better, worse) = (findings.rehearsals - findings.harmed, findings.harmed);
-    let range = findings.error.map(|e| {
-        format!(
-            " (roughly between {} and {})",
-            beside(change - 2.0 * e),
-            beside(change + 2.0 * e)
-        )
-    });
+    let range = findings
+        .error
+        .map(|e| format!(" (roughly between {} and {})", beside(change - 2.0 * e), beside(change + 2.0 * e)));
     let next = match (sure, change < 0.0) {
         (false, _) => {
             " That is too little to tell from chance; more teachers with a labelled history would tell."
