@@ -368,9 +368,27 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// How much of each feature the teacher who knows least of it does not know.
+    fn known(&self, columns: &mut [ColumnState]) -> Result<()> {
+        let table = self.table("relevance_known")?;
+        let (teachers, features, known) =
+            (table.texts("teacher"), table.texts("feature"), table.numbers("known"));
+        for ((teacher, feature), known) in teachers.into_iter().zip(features).zip(known) {
+            let column = columns.iter_mut().find(|c| Some(&c.feature) == feature.as_ref());
+            if let (Some(column), Some(known)) = (column, known)
+                && column.unknown_share.is_none_or(|worst| 1.0 - known > worst)
+            {
+                column.unknown_share = Some((1.0 - known).max(0.0));
+                column.teacher = teacher;
+            }
+        }
+        Ok(())
+    }
+
     fn data(&self, metrics: &Value, profile: Option<&Profile>) -> Result<Data> {
         let rows = &metrics["rows"];
         let mut columns: Vec<ColumnState> = profile.iter().flat_map(|p| columns(p)).collect();
+        self.known(&mut columns)?;
         columns.retain(|c| {
             c.null_share.unwrap_or(0.0) > 0.0 || c.unknown_share.unwrap_or(0.0) > 0.0 || c.not_finite > 0
         });

@@ -46,6 +46,8 @@ struct Page<'a> {
     trials: Pairs,
     reliability: Option<Pairs>,
     truth: Option<Pairs>,
+    /// Whether it was looked at which values the teachers know.
+    unknown: bool,
     coverage_plot: Option<Plot>,
 }
 
@@ -85,6 +87,7 @@ pub fn render(report: &Report) -> Result<String, Error> {
             .then(|| lines(&drift.dates, &drift.scores, Unit::Number, 0.01)),
         trials: pairs(trust.trials.iter().map(|t| (t.said, t.was)).collect()),
         reliability: (!trust.reliability.is_empty()).then(|| pairs(said(&trust.reliability))),
+        unknown: report.data.columns.iter().any(|c| c.unknown_share.is_some()),
         truth: report.truth.as_ref().map(|t| pairs(said(&t.reliability))),
         coverage_plot: coverage(report),
     };
@@ -114,7 +117,7 @@ fn figures(report: &Report) -> Vec<Figure> {
         out.push(Figure {
             name: "Rarest class",
             value: percent(rarest.share, 1),
-            note: format!("are {}", rarest.class),
+            note: format!("are {}", named(&rarest.class)),
         });
     }
     out.push(match (&report.truth, report.trust.accuracy) {
@@ -227,6 +230,11 @@ pub fn count(n: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or_default()).collect();
     groups.join(",")
+}
+
+/// A class in a sentence; a number alone would be taken for a count.
+pub fn named(class: &str) -> String {
+    if class.parse::<f64>().is_ok() { format!("class {class}") } else { class.to_string() }
 }
 
 fn words(name: String) -> String {

@@ -1,7 +1,7 @@
 //! Three sentences that a manager reads: what came out, how far it can be trusted, what to do next.
 
 use crate::report::data::{ClassShare, Estimate, Level, Truth, Verdict, Worth};
-use crate::report::html::{count, percent};
+use crate::report::html::{count, named, percent};
 
 /// Changes of log-loss below this are none.
 const LITTLE: f64 = 0.01;
@@ -35,7 +35,7 @@ impl Facts<'_> {
     fn result(&self) -> String {
         let mut order: Vec<&ClassShare> = self.classes.iter().collect();
         order.sort_by(|a, b| b.share.total_cmp(&a.share));
-        let of = |c: &&ClassShare| format!("{} {}", percent(c.share, 1), c.class);
+        let of = |c: &&ClassShare| format!("{} {}", percent(c.share, 1), named(&c.class));
         let shown: Vec<String> = order.iter().take(3).map(of).collect();
         let list = match shown.as_slice() {
             [] => "none".to_string(),
@@ -89,8 +89,11 @@ impl Facts<'_> {
             self.classes.iter().filter_map(|c| c.expected.map(|e| (e, c))).max_by(|a, b| a.0.total_cmp(&b.0));
         let mut level = if 2 * self.harmed > self.trials { Level::Care } else { Level::Good };
         if let Some((share, class)) = common.filter(|(share, _)| *share >= a.low) {
-            text +=
-                &format!(" To call all of them {} would be right on about {}.", class.class, hundred(share));
+            text += &format!(
+                " To call all of them {} would be right on about {}.",
+                named(&class.class),
+                hundred(share)
+            );
             level = Level::Care;
         }
         if self.moved.is_some() || a.high - a.low > 0.3 {
