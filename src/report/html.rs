@@ -219,8 +219,8 @@ fn optional(value: &Value, write: impl Fn(f64) -> String) -> String {
 pub fn percent(share: f64, digits: usize) -> String {
     let least = 0.1f64.powi(digits as i32);
     match 100.0 * share {
-        v if v > 0.0 && v < least / 2.0 => format!("< {least:.digits$} %"),
-        v => format!("{v:.digits$} %"),
+        v if v > 0.0 && v < least / 2.0 => format!("< {least:.digits$}\u{a0}%"),
+        v => format!("{v:.digits$}\u{a0}%"),
     }
 }
 

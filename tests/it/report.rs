@@ -89,7 +89,7 @@ fn labels_that_arrive_stand_beside_what_was_said_without_them() {
     let page = text(&work, PAGE);
     assert!(
         page.contains("Labels that arrived")
-            && page.contains(&format!("{:.1} %", 100.0 * right as f64 / ROWS as f64))
+            && page.contains(&format!("{:.1}\u{a0}%", 100.0 * right as f64 / ROWS as f64))
     );
 }
 
