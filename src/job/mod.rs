@@ -221,7 +221,8 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     // what stands there is this pipeline's own, or may be replaced, or carries this run's id
     let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
     let again = before.as_ref().is_some_and(|b| b.key == *key);
-    let published = publish_all(job, &identity, (mark, again), directory, log, &mut attempt.metrics)?;
+    let published = publish_all(job, &identity, (mark, again), directory, log, &mut attempt.metrics)
+        .inspect_err(|_| drop(directory.forget(DRIFT)))?;
     clear(directory, log);
     log.tell("verdict", &published.verdict);
     let outcome = outcome(job, "published", &published, log);

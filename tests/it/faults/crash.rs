@@ -90,7 +90,10 @@ fn a22_a_published_file_that_is_gone_or_altered_is_published_again() {
     ran.is("published");
     assert_same(&work.published(), reference(), &ran);
     work.write_text(&format!("out/classification/ds={DATE}/part-99999.parquet"), "stray");
+    // what this run did not write is not removed unless that is asked for
     let ran = work.run(&[]);
+    assert!(ran.error(65)["file"].as_str().is_some_and(|f| f.ends_with("part-99999.parquet")), "{ran}");
+    let ran = work.run(&["--replace"]);
     assert_same(&work.published(), reference(), &ran);
 }
 

@@ -14,16 +14,17 @@ const HERE: (&str, &str) = ("file", "part-1.parquet");
 
 #[test]
 fn c33_what_is_no_parquet_is_refused_by_name() {
-    let nothing: [&[u8]; 5] = [
-        b"",
-        b"PAR1",
-        b"PAR1PAR1",
-        b"account_id,country\ncrr-1,DE\n",
-        b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>",
+    let (none, text) = ("not a Parquet file", "this is a text file");
+    let nothing: [(&[u8], &str); 5] = [
+        (b"", none),
+        (b"PAR1", none),
+        (b"PAR1PAR1", none),
+        (b"account_id,country\ncrr-1,DE\n", text),
+        (b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>", text),
     ];
     faults(|f| {
-        for bytes in nothing {
-            f.refused(65, &[HERE, ("error", "not a Parquet file")], |w| w.write_bytes(PART_1, bytes));
+        for (bytes, said) in nothing {
+            f.refused(65, &[HERE, ("error", said)], |w| w.write_bytes(PART_1, bytes));
         }
     });
 }

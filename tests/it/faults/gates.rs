@@ -52,7 +52,14 @@ fn d63_a_volume_far_from_the_date_before_publishes_nothing_until_it_is_accepted(
     let alone = Workdir::new();
     fewer(&alone, 30);
     run_at(&alone, NEXT, &[]).is("published");
-    assert_same(&of_date(work.published(), NEXT), &of_date(alone.published(), NEXT), &ran);
+    // what compares a date with earlier ones, and the record that lists it, are another matter
+    let compares = ["feature_drift/", "score_drift/", "class_shares/", "_runs/"];
+    let of_accounts = |work: &Workdir| {
+        let mut files = of_date(work.published(), NEXT);
+        files.retain(|path, _| !compares.iter().any(|table| path.starts_with(table)));
+        files
+    };
+    assert_same(&of_accounts(&work), &of_accounts(&alone), &ran);
 
     // The gates are not part of the key; a date is compared with the one before it, not with a later one.
     run_at(&work, NEXT, &["--set", "gates.volume=[0.9, 1.1]"]).is("already_published");
