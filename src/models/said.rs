@@ -37,6 +37,8 @@ pub struct Input {
     pub largest: Option<f64>,
     /// Whether its splits send missing values to the left here and to the right there: it was trained with some.
     pub knows_missing: bool,
+    /// The least and the greatest value that its splits compare with.
+    pub thresholds: Option<(f64, f64)>,
 }
 
 impl Said {

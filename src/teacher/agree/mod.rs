@@ -98,8 +98,9 @@ fn follow_missing(bundle: &mut Bundle, said: &Said) -> Result<()> {
     }
 }
 
-/// XGBoost's file does not say what it took for missing. Where it was trained with missing values of a feature, a
-/// number in the place of nulls is the library's own missing value, or is it a number?
+/// XGBoost's file does not say what it took for missing. Where it was trained with missing values of a feature, is
+/// a number in the place of nulls that lies beyond all its splits, such as -999, the library's own missing value,
+/// or is it a number? Zero is a number, and what lies among the splits is.
 fn check_missing(bundle: &Bundle, said: &Said, columns: &Columns, order: &[usize]) -> Result<()> {
     if bundle.model.missing.is_some() {
         return Ok(());
@@ -107,7 +108,9 @@ fn check_missing(bundle: &Bundle, said: &Said, columns: &Columns, order: &[usize
     for (input, place) in order.iter().enumerate() {
         let feature = &bundle.features[columns.of[*place].0];
         let Some(MissingValue::Number(value)) = &feature.missing else { continue };
-        if feature.kind == Kind::Number && said.inputs[input].knows_missing {
+        let said = &said.inputs[input];
+        let is_beyond = said.thresholds.is_some_and(|(low, high)| *value < low || *value > high);
+        if feature.kind == Kind::Number && said.knows_missing && is_beyond && *value != 0.0 {
             return Err(Error::data(format!(
                 "the model was trained with missing values of this feature, and teacher.toml puts {value} in the place of nulls: \
                  the model file does not say whether it takes {value} for missing"

@@ -98,6 +98,11 @@ fn with_node(mut model: ModelProto, at: usize, node: NodeProto) -> ModelProto {
     model
 }
 
+fn number(name: &str, value: f32) -> TensorProto {
+    let raw_data = value.to_le_bytes().to_vec();
+    TensorProto { name: name.into(), data_type: element::FLOAT, raw_data, ..Default::default() }
+}
+
 #[test]
 fn e70_outputs_that_are_not_probabilities_are_refused_with_what_to_export_instead() {
     let labels = || node("ArgMax", &["p"], &["label"], vec![integer("axis", 1)]);
@@ -117,18 +122,20 @@ fn e70_outputs_that_are_not_probabilities_are_refused_with_what_to_export_instea
             vec![("error", ", 3], ["), ("hint", "all classes")],
         ),
         (model(WIDTH - 1, 2, vec![], vec![probabilities()]), vec![("error", "14 columns"), ("error", "15")]),
-        // a sigmoid for each class, what depends on the accounts beside one, sums as they are
-        (
-            with_node(plain(), 3, node("Sigmoid", &["z"], &["p"], vec![])),
-            vec![("error", "do not sum to 1"), ("hint", "softmax")],
-        ),
-        (with_node(plain(), 3, node("Identity", &["z"], &["p"], vec![])), vec![("error", "sum to 1")]),
     ];
     faults(|f| {
         for (model, said) in cases {
             f.refused(65, &[&[MODEL], said.as_slice()].concat(), |w| teach(w, &model.encode_to_vec()));
         }
-        // a mean over the rows that are scored together
+        // a third of a sigmoid for each class
+        let mut sigmoids = with_node(plain(), 3, node("Sigmoid", &["z"], &["s"], vec![]));
+        let graph = sigmoids.graph.as_mut().expect("a graph");
+        graph.node.push(node("Mul", &["s", "third"], &["p"], vec![]));
+        graph.initializer.push(number("third", 0.3));
+        f.refused(65, &[MODEL, ("error", "do not sum to 1"), ("hint", "softmax")], |w| {
+            teach(w, &sigmoids.encode_to_vec())
+        });
+        // the largest of the rows that are scored together
         let mut beside = plain();
         let nodes = &mut beside.graph.as_mut().expect("a graph").node;
         let axes = AttributeProto {
@@ -141,14 +148,7 @@ fn e70_outputs_that_are_not_probabilities_are_refused_with_what_to_export_instea
         nodes.push(node("Sub", &["most", "z"], &["less"], vec![]));
         nodes.push(node("Mul", &["less", "thousand"], &["more"], vec![]));
         nodes.push(node("Softmax", &["more"], &["p"], vec![integer("axis", 1)]));
-        let raw_data = 1e5f32.to_le_bytes().to_vec();
-        let thousand = TensorProto {
-            name: "thousand".into(),
-            data_type: element::FLOAT,
-            raw_data,
-            ..Default::default()
-        };
-        beside.graph.as_mut().expect("a graph").initializer.push(thousand);
+        beside.graph.as_mut().expect("a graph").initializer.push(number("thousand", 1e5));
         f.refused(65, &[MODEL, ("error", "accounts beside it"), ("hint", "batch = 1")], |w| {
             teach(w, &beside.encode_to_vec())
         });

@@ -33,7 +33,12 @@ pub fn observe(model: &Ensemble, said: &mut Said) {
         let Some(input) = said.inputs.get_mut(at) else { continue };
         match &split.rule {
             // without missing values all splits have the same default side
-            Rule::Less(_) => sides[at][usize::from(split.missing_left)] = true,
+            Rule::Less(threshold) => {
+                sides[at][usize::from(split.missing_left)] = true;
+                let (low, high) = input.thresholds.unwrap_or((f64::INFINITY, f64::NEG_INFINITY));
+                let threshold = f64::from(*threshold);
+                input.thresholds = Some((low.min(threshold), high.max(threshold)));
+            }
             Rule::InSet(set) => {
                 let largest = set.categories.last().map(|c| f64::from(*c));
                 input.largest = input.largest.into_iter().chain(largest).reduce(f64::max);
