@@ -1,10 +1,10 @@
 //! Columns of float64 for the engine, which compares in float32.
 //!
 //! For a threshold t the engine asks `x <= T`, T the largest float32 not above t. That is what `x <= t` says for
-//! every float32 x, and for every float64 x but those in the gap between T and the next float32 (where t is T
-//! itself, all of them are above t). Where one threshold has a gap for itself, a value there can be moved to
-//! the end of the gap on its own side ([`Exact::Snap`]). Where several do (amounts in cents, timestamps), both
-//! thresholds and values are replaced by their ranks ([`Exact::Rank`]). Either way each split answers as
+//! every float32 x, and for a float64 x that is rounded up to a float32, but where t lies within the gap that x is
+//! in. Where one threshold lies in a gap, a value there is moved to the end of the gap on its own side
+//! ([`Exact::Snap`]). Where several do (amounts in cents, timestamps), or one beside another at the gap's lower end,
+//! both thresholds and values are replaced by their ranks ([`Exact::Rank`]). Either way each split answers as
 //! LightGBM does, which compares in float64.
 
 use super::ensemble::{Ensemble, Rule, ZERO};
@@ -14,13 +14,13 @@ use super::ensemble::{Ensemble, Rule, ZERO};
 pub enum Exact {
     /// Categories: the fraction is cut off.
     Cut,
-    /// Values in the gap of a threshold move to one of its ends; all others may be rounded down.
+    /// Values in the gap of a threshold move to one of its ends; all others are rounded up.
     Snap(Gaps),
     /// Values become the number of boundaries below them, counted from zero's; also values that are float32.
     Rank(Ranks),
 }
 
-/// Thresholds (and the edge of zero), ascending, and a filter over the float32 below them.
+/// Thresholds that are not float32 (and the lower edge of zero), ascending, and a filter over the float32 below them.
 #[derive(Debug)]
 pub struct Gaps {
     thresholds: Vec<f64>,
@@ -79,19 +79,16 @@ impl Exact {
         if is_set {
             return Exact::Cut;
         }
-        // the edge of zero counts as a threshold: a value just above it is no zero
-        let edge = f64::from(ZERO);
-        let mut between = thresholds.clone();
-        between.push(edge);
-        between.sort_by(f64::total_cmp);
-        between.dedup();
-        if between.windows(2).all(|pair| floor(pair[0]) != floor(pair[1])) {
-            return Exact::Snap(Gaps::new(between));
-        }
-        let mut boundaries: Vec<f64> =
-            thresholds.into_iter().map(split_boundary).chain([below_zero(), edge]).collect();
+        // the edges of zero count as thresholds: a value beside them is no zero
+        let edges = [below_zero(), f64::from(ZERO)];
+        let mut boundaries: Vec<f64> = thresholds.into_iter().map(split_boundary).chain(edges).collect();
         boundaries.sort_by(f64::total_cmp);
         boundaries.dedup();
+        // a threshold that is a float32 is at the lower end of a gap, whose values are above it
+        if boundaries.windows(2).all(|pair| floor(pair[0]) != floor(pair[1])) {
+            boundaries.retain(|t| f64::from(floor(*t)) != *t);
+            return Exact::Snap(Gaps::new(boundaries));
+        }
         let zero = boundaries.partition_point(|b| *b < 0.0) as i64;
         Exact::Rank(Ranks { boundaries, zero })
     }
@@ -131,11 +128,13 @@ impl Gaps {
     #[inline(always)]
     fn snap(&self, x: f64) -> f32 {
         let below = floor(x);
-        let place = self.place(below);
-        if self.filter[place / 64] >> (place % 64) & 1 == 0 || f64::from(below) == x || x.is_nan() {
+        if f64::from(below) == x || x.is_nan() {
             return below;
         }
-        let above = below.next_up();
+        let (place, above) = (self.place(below), below.next_up());
+        if self.filter[place / 64] >> (place % 64) & 1 == 0 {
+            return above;
+        }
         match self.thresholds.get(self.thresholds.partition_point(|t| *t < x)) {
             // the gap's threshold is not below the value
             Some(t) if *t < f64::from(above) => below,
