@@ -2,8 +2,10 @@
 
 use crate::lake::scan::source::{Piece, Source};
 
-/// Rows that one worker takes at a time, at least where the files allow it.
+/// Rows that one worker takes at a time, at least where the files allow it and there are so many.
 const UNIT_ROWS: usize = 65_536;
+/// Units that few rows are cut into, so that there is work for several workers.
+const FEW: usize = 16;
 /// Row groups beyond this are cut into several units.
 const LARGEST_UNIT: usize = 2 * UNIT_ROWS;
 
@@ -43,6 +45,8 @@ impl Unit {
 /// All rows in their order. Files with fewer rows than a unit share one, so that there are as many units,
 /// and as many parts of the output, as the rows need and not as there are files.
 pub fn cut(sources: &[Source]) -> Vec<Unit> {
+    let all: usize = sources.iter().map(|s| s.rows() as usize).sum();
+    let least = all.div_ceil(FEW).min(UNIT_ROWS);
     let mut units: Vec<Vec<Piece>> = Vec::new();
     let mut open: Vec<Piece> = Vec::new();
     let mut rows = 0;
@@ -52,7 +56,7 @@ pub fn cut(sources: &[Source]) -> Vec<Unit> {
         for (group, group_rows) in source.row_groups().enumerate() {
             piece.row_groups.push(group);
             piece.take += group_rows;
-            if rows + piece.take >= UNIT_ROWS {
+            if rows + piece.take >= least {
                 let next = new(piece.first_row + piece.take as u64);
                 open.push(std::mem::replace(&mut piece, next));
                 units.extend(parts(std::mem::take(&mut open)));

@@ -275,7 +275,7 @@ fn f84_metrics_say_what_went_in_and_out() {
     let stages: Vec<&str> =
         metrics["stages"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
     assert_eq!(stages, ["profile", "score", "relevance", "fuse", "fit", "classify"]);
-    assert_eq!(metrics["teachers"].as_array().unwrap().len(), 3);
+    assert_eq!(metrics["teachers"].as_array().unwrap().len(), 4, "three and the pooled one");
     assert!(metrics["teachers"][0]["js"].as_f64().is_some_and(|js| js > 0.0), "{metrics}");
     assert!(metrics["student"]["fidelity"]["agreement"].as_f64().is_some_and(|a| a > 0.5), "{metrics}");
     assert!(number(&metrics["peak_rss_bytes"]) > 10 << 20);
