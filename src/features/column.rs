@@ -1,7 +1,7 @@
 //! One column of a batch of accounts as sketches and models see it.
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,8 @@ pub fn readable(kind: Kind, data_type: &DataType) -> bool {
         (Kind::Number, D::Boolean | D::Float16 | D::Decimal128(..) | D::Decimal256(..)) => true,
         (Kind::Number, t) => t.is_integer() || t.is_floating(),
         (Kind::Category, D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Boolean) => true,
+        // text, from writers that do not say so (Impala, older Hive); what is none is refused when it is read
+        (Kind::Category, D::Binary) => true,
         (Kind::Category, t) if t.is_integer() || t.is_floating() => true,
         (Kind::Category, D::Dictionary(_, values)) => {
             matches!(**values, D::Utf8 | D::LargeUtf8 | D::Utf8View)
@@ -163,7 +165,8 @@ fn decode_category(array: &ArrayRef) -> Result<Column> {
             .collect();
         return Ok(Column::Category { codes, levels: levels.names });
     }
-    let array = cast(array, &DataType::Utf8).map_err(failed)?;
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let array = cast_with_options(array, &DataType::Utf8, &strict).map_err(failed)?;
     let strings: &StringArray = array.as_string();
     let mut levels = Levels::default();
     let codes = strings.iter().map(|v| v.map_or(NULL, |v| levels.code(v))).collect();

@@ -256,6 +256,8 @@ fn a_row_filter_reads_dictionaries_dates_and_partitions() {
     let work = Workdir::new();
     both(&work, |t| {
         let days = Date32Array::from_iter_values((0..t.num_rows() as i32).map(|i| 20_605 + i % 2));
+        let seen = DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into()));
+        let t = with(&t, "seen", cast(&days, &seen).unwrap());
         let t = with(&t, "opened", Arc::new(days));
         let keyed = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
         with(&t, "status", cast(t.column_by_name("status").unwrap(), &keyed).unwrap())
@@ -274,6 +276,7 @@ fn a_row_filter_reads_dictionaries_dates_and_partitions() {
         ran.result()["rows"].as_u64().unwrap()
     };
     let half = ROWS as u64 / 2;
+    assert_eq!(count("seen < '2026-06-02' AND seen >= '2026-06-01 00:00:00'"), half);
     assert_eq!(count("opened < '2026-06-02'"), half);
     assert_eq!(count("opened = DATE '2026-06-01' AND month >= 9"), half / 2);
     assert_eq!(count("month = '10'"), half);

@@ -4,6 +4,8 @@
 //! SQL gives a literal the type of the column that it is compared with; polars does not. What has no such
 //! reading is refused with the literal as it is to be written.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Schema};
 use polars::prelude as pl;
 use polars::prelude::{AggExpr, Expr, LiteralValue, Operator};
@@ -94,7 +96,13 @@ fn compare(operands: &mut [Expr], schema: &Schema, refused: &mut Option<String>)
             }
             Holds::Number if text => cast(&mut operands[i], pl::DataType::Float64),
             Holds::Date if text => cast(&mut operands[i], pl::DataType::Date),
-            Holds::Timestamp if text => cast(&mut operands[i], timestamp),
+            Holds::Timestamp if text => {
+                // A day alone is its first instant.
+                if !operands[i].to_string().contains(':') {
+                    cast(&mut operands[i], pl::DataType::Date);
+                }
+                cast(&mut operands[i], timestamp);
+            }
             Holds::Text { in_path: true } if number => {
                 let whole =
                     given.is_integer() || matches!(given, pl::DataType::Unknown(pl::UnknownKind::Int(_)));
@@ -134,7 +142,7 @@ fn literal_type(e: &Expr) -> Option<pl::DataType> {
 fn cast(e: &mut Expr, to: pl::DataType) {
     let made = match std::mem::replace(e, pl::lit(false)) {
         Expr::Agg(AggExpr::Implode { input, maintain_order }) => {
-            let input = input.as_ref().clone().strict_cast(to);
+            let input = Arc::unwrap_or_clone(input).strict_cast(to);
             Expr::Agg(AggExpr::Implode { input: input.into(), maintain_order })
         }
         other => other.strict_cast(to),

@@ -36,10 +36,8 @@ pub fn keep(files: &[Located], text: &str) -> Result<Vec<Located>> {
         if columns.is_empty() || !columns.iter().all(|c| everywhere.contains(&c)) {
             continue;
         }
-        let mask = Filter::of(part.clone(), text, &schema).and_then(|filter| filter.mask(&batch));
-        if let Ok(mask) = mask {
-            keep.iter_mut().zip(mask).for_each(|(k, m)| *k &= m);
-        }
+        let Ok(filter) = Filter::of(part.clone(), text, &schema) else { continue };
+        keep.iter_mut().zip(filter.mask(&batch)?).for_each(|(k, m)| *k &= m);
     }
     Ok(files.iter().zip(keep).filter(|(_, k)| *k).map(|(f, _)| f.clone()).collect())
 }

@@ -215,10 +215,11 @@ impl Findings {
             return self;
         }
         let share = share.max(LEAST_PULL);
-        let mean =
-            |of: &dyn Fn(&Rehearsal) -> f64| table.iter().map(of).sum::<f64>() / table.len().max(1) as f64;
-        let measured = mean(&|r| self.published.pick(r.default_said, r.aligned_said).accuracy);
-        let loss = mean(&|r| self.published.pick(r.default, r.aligned));
+        // Without a rehearsal nothing was measured, and nothing bounds the estimate.
+        let mean = |of: &dyn Fn(&Rehearsal) -> f64| table.iter().map(of).sum::<f64>() / table.len() as f64;
+        let said = |r: &Rehearsal| self.published.pick(r.default_said, r.aligned_said).accuracy;
+        let loss = |r: &Rehearsal| self.published.pick(r.default, r.aligned);
+        let (measured, loss) = if table.is_empty() { (1.0, 0.0) } else { (mean(&said), mean(&loss)) };
         let guess = 1.0 / classes as f64;
         let pull = |value: f64, to: f64| value + share * (to - value);
         self.accuracy = self.accuracy.map(|e| {
