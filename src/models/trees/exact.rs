@@ -188,8 +188,10 @@ mod tests {
         }
         for missing in [Missing::Nan, Missing::Zero, Missing::None] {
             for missing_left in [false, true] {
-                let definition = model(thresholds, missing, missing_left);
-                let mut fed = definition.clone();
+                // as LightGBM means a threshold that the reader has moved to zero's edge in float32
+                let meant: Vec<f64> = thresholds.iter().map(|t| split_boundary(*t)).collect();
+                let definition = model(&meant, missing, missing_left);
+                let mut fed = model(thresholds, missing, missing_left);
                 let exact = prepare(&mut fed);
                 let column = exact[0].feed(values.iter().copied());
                 let mut found = vec![0.0; 2 * values.len()];
