@@ -154,7 +154,7 @@ pub fn sentences(findings: &Findings) -> Vec<String> {
 fn mattered(findings: &Findings) -> String {
     let published = findings.published.pick(findings.default, findings.aligned);
     let (Some(change), Some(js)) = (published, findings.js) else {
-        let why = if findings.drops.iter().filter(|d| d.same_as.is_none()).count() < 3 {
+        let why = if findings.drops.iter().filter(|d| d.same_as.is_none() && d.teacher != NAME).count() < 3 {
             "fewer than three teachers"
         } else {
             "no labelled history"
