@@ -143,8 +143,10 @@ airflow: setup target/airflow/venv/.done build lake ## the shipped DAG under a r
 	target/airflow/venv/bin/python fixtures/airflow/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --work target/airflow \
 		$(if $(ARGO_SCHEMA),--argo-schema $(ARGO_SCHEMA))
 
-cluster: setup target/cluster/venv/.done build lake ## the demo in units of work by processes and by a real Spark, killed in each stage; needs a JVM
-	ORT_DYLIB_PATH=$(CURDIR)/$$(ls .onnxruntime/libonnxruntime.*) target/cluster/venv/bin/python fixtures/cluster/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --work target/cluster/demo
+cluster: setup target/cluster/venv/.done build ## the demo's job in units of work by processes and by a real Spark, killed in each stage; needs a JVM
+	rm -rf target/cluster/lake
+	cargo run --release --locked --quiet --example lake -- target/cluster/lake --rows 300000 --bundles fixtures/teachers
+	ORT_DYLIB_PATH=$(CURDIR)/$$(ls .onnxruntime/libonnxruntime.*) target/cluster/venv/bin/python fixtures/cluster/run.py --bin $(COLDSTART) --lake target/cluster/lake --work target/cluster/runs
 
 clean: ## removes what this project has built, made and installed
 	rm -rf target .venv .onnxruntime
