@@ -59,7 +59,7 @@ impl Kind {
 }
 
 /// A failure: what was expected and found, where, and what to do next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: Kind,
     message: String,

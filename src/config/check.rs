@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Abstain, Pipeline};
 use crate::error::{Error, Result};
+use crate::lake::location::Location;
 use crate::lake::scan::locate::escape;
 
 /// The most bytes that a folder's name may have on common file systems.
@@ -100,6 +101,13 @@ impl Pipeline {
         self.check_class_folders()?;
         if self.output.format != "parquet" {
             return bad("output.format", &self.output.format, "this build writes \"parquet\"");
+        }
+        self.target.pin()?;
+        for (key, text) in [("target.accounts", &self.target.accounts), ("output.path", &self.output.path)] {
+            Location::parse(text, &self.root).map_err(|e| e.with("key", key))?;
+        }
+        if let Location::Object(uri) = Location::from(self.output_path().as_path()) {
+            return bad("output.path", &uri, "tables are written to a directory");
         }
         Ok(())
     }

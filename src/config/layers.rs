@@ -18,6 +18,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target.where",
     "target.class_shares",
     "target.labels",
+    "target.version",
+    "target.as_of",
     "relevance.calculator",
     "fuse.costs",
     "fuse.abstain.cost",

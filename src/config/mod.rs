@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lake::location::Location;
+use crate::lake::table::Pin;
 use crate::relevance::fusion::decision::Rule;
 
 /// A checked pipeline. Paths are resolved against the file that named them.
@@ -48,11 +50,36 @@ pub struct Target {
     pub filter: Option<String>,
     pub class_shares: Option<BTreeMap<String, Share>>,
     pub labels: Option<String>,
+    /// Of a lakehouse table: the version that is read; the newest without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Of a lakehouse table: the version is that of this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
     pub non_finite: NonFinite,
     pub dedupe: Dedupe,
     /// By how much the share of values that a teacher knows may fall below that in its history.
     pub known_fall: f64,
     pub lost_columns: OnLost,
+}
+
+impl Target {
+    /// Which version of a table is read. Refused (78): a time that is none, or a version and a time.
+    pub fn pin(&self) -> Result<Pin> {
+        let refuse =
+            |why: &str, value: &str| Err(Error::config(why).with("key", "target.as_of").value(value));
+        let as_of = match &self.as_of {
+            None => None,
+            Some(text) if self.version.is_some() => {
+                return refuse("a version or a time chooses what is read, not both", text);
+            }
+            Some(text) => match chrono::DateTime::parse_from_rfc3339(text) {
+                Ok(time) => Some(time.to_utc()),
+                Err(_) => return refuse("a time is written as 2026-08-31T00:00:00Z", text),
+            },
+        };
+        Ok(Pin { version: self.version, as_of })
+    }
 }
 
 /// What the user knows of a class's share: a number or the range that holds it.
@@ -257,9 +284,10 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// A path that the pipeline file names.
+    /// A path that the pipeline file names, or the URI of an object store in its place.
     pub fn resolve(&self, path: &str) -> PathBuf {
-        self.root.join(path)
+        let place = Location::parse(path, &self.root);
+        place.map_or_else(|_| self.root.join(path), |place| place.shown().to_path_buf())
     }
 
     /// The classes that become names of folders; none where the table is not partitioned by them.

@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind};
 use crate::job::published::Published;
+use crate::lake::location::Location;
 use crate::lake::publish;
 use crate::process::log::Log;
 use crate::process::secrets::redact_json;
@@ -190,6 +191,11 @@ fn facet(schema: &str, mut content: Value) -> Value {
 }
 
 fn dataset(path: &Path) -> Value {
+    if let Location::Object(uri) = Location::from(path) {
+        // as OpenLineage names the data sets of stores: the bucket, and the key in it
+        let root = uri.split_inclusive('/').take(3).map(str::len).sum::<usize>();
+        return json!({"namespace": uri[..root].trim_end_matches('/'), "name": &uri[root..]});
+    }
     json!({"namespace": "file", "name": std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()})
 }
 

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::job::gates::Gate;
 use crate::job::read_back::Counts;
 use crate::lake::store::files::write_json;
+use crate::lake::table::TableRead;
 use crate::process::log::Log;
 use crate::process::memory;
 use crate::process::secrets::redact;
@@ -57,6 +58,9 @@ pub struct StageTime {
 pub struct Rows {
     /// In the input files.
     pub stored: Option<u64>,
+    /// The lakehouse table of the target and the version that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRead>,
     /// Left out since their id stands before them.
     pub repeated: u64,
     /// Left out by `target.where`.

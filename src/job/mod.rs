@@ -208,6 +208,7 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     if let Some(inputs) = &inputs {
         let run = Run { pipeline, date, key, directory, log, inputs, identity: &identity };
         attempt.metrics.rows.stored = Some(inputs.accounts.stored_rows());
+        attempt.metrics.rows.table = inputs.accounts.table().cloned();
         for column in &inputs.ignored {
             log.warn("profile", "a label column of the target is ignored", json!({"column": column}));
         }

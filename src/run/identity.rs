@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
+use crate::lake::input;
+use crate::lake::location::{Location, Version};
 use crate::lake::scan::relative_files;
 use crate::lake::store::digest::{self, FileDigest};
 use crate::process::secrets::redact;
@@ -34,20 +36,22 @@ pub struct Identity {
 pub struct Pinned {
     pub path: PathBuf,
     pub bytes: u64,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970, or of an object 64 bits of the digest of its ETag.
     pub modified: u64,
 }
 
 impl Pinned {
     fn of(path: &Path) -> Pinned {
-        let meta = std::fs::metadata(path).ok();
-        let modified = meta.as_ref().and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok());
-        Pinned {
-            path: path.to_path_buf(),
-            // nothing there has a length that no file has
-            bytes: meta.map_or(u64::MAX, |m| m.len()),
-            modified: modified.map_or(0, |since| since.as_nanos() as u64),
-        }
+        let id = input::stat(&Location::from(path)).ok().flatten();
+        let version = match id.as_ref().map(|id| &id.version) {
+            Some(Version::Modified(time)) => time
+                .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
+                .map_or(0, |since| since.as_nanos() as u64),
+            Some(Version::ETag(tag)) => u64::from_str_radix(&digest::text(tag)[..16], 16).unwrap_or(0),
+            None => 0,
+        };
+        // nothing there has a length that no file has
+        Pinned { path: path.to_path_buf(), bytes: id.map_or(u64::MAX, |id| id.bytes), modified: version }
     }
 }
 
@@ -94,7 +98,8 @@ impl Identity {
     /// Reads every input file once; needs no model to be loaded.
     pub fn of(pipeline: &Pipeline, date: &str) -> Result<Identity> {
         let place = pipeline.resolve(&pipeline.target.accounts);
-        let accounts = relative_files(&open_target(pipeline)?, &place);
+        let target = open_target(pipeline)?;
+        let accounts = relative_files(&target, &place);
         let mut teachers = Vec::new();
         for reference in &pipeline.teachers {
             let folder = pipeline.resolve(&reference.bundle);
@@ -122,7 +127,13 @@ impl Identity {
             others: digest_all(&others)?,
         };
         let text = serde_json::to_string(&named).map_err(|e| Error::new(Kind::Bug, e.to_string()))?;
-        let made_of = made_of(&serde_json::to_value(&named).map_err(|e| Error::bug(e.to_string()))?);
+        let mut made_of = made_of(&serde_json::to_value(&named).map_err(|e| Error::bug(e.to_string()))?);
+        if let Some(table) = target.table() {
+            made_of.insert(
+                format!("the version of {} table {}", table.format, table.table),
+                table.version.clone(),
+            );
+        }
         Ok(Identity { key: digest::text(&text), made_of, files })
     }
 

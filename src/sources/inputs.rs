@@ -132,10 +132,8 @@ fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<
 /// row the target is empty.
 pub fn open_target(pipeline: &Pipeline) -> Result<Accounts> {
     let place = pipeline.resolve(&pipeline.target.accounts);
-    let accounts = match &pipeline.target.filter {
-        None => Accounts::open(&place)?,
-        Some(filter) => Accounts::open_where(&place, filter)?,
-    };
+    let target = &pipeline.target;
+    let accounts = Accounts::open_where(&place, &target.pin()?, target.filter.as_deref())?;
     match accounts.stored_rows() {
         0 => Err(Error::new(Kind::Empty, "the target has no account").file(&place)),
         _ => Ok(accounts),

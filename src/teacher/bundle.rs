@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lake::location::Location;
 use crate::lake::scan::locate::locate;
+use crate::lake::table::Pin;
 use crate::models::{Told, onnx_proto};
 use crate::relevance::training::pooled::NAME as POOLED;
 pub use crate::teacher::spec::{Encode, FeatureSpec, Format, MissingValue, ModelFile};
@@ -160,7 +162,9 @@ impl Bundle {
 
     /// Where the labelled accounts lie, if they may be seen.
     pub fn history_path(&self) -> Option<PathBuf> {
-        self.history.as_ref()?.accounts.as_ref().map(|a| self.folder.join(a))
+        let accounts = self.history.as_ref()?.accounts.as_ref()?;
+        let place = Location::parse(accounts, &self.folder);
+        Some(place.map_or_else(|_| self.folder.join(accounts), |place| place.shown().to_path_buf()))
     }
 
     /// Where the sketch lies that stands for accounts that may not be seen.
@@ -183,7 +187,9 @@ impl Bundle {
                 (Some(_), Some(path)) if path.is_dir() => {
                     let inside =
                         |f: &Path| f.strip_prefix(&self.folder).map(|f| f.to_string_lossy().into_owned());
-                    files.extend(locate(&path)?.iter().filter_map(|found| inside(&found.path).ok()));
+                    files.extend(
+                        locate(&path, &Pin::default())?.iter().filter_map(|found| inside(&found.path).ok()),
+                    );
                 }
                 (Some(accounts), _) => files.push(accounts.clone()),
                 _ => {}

@@ -15,6 +15,7 @@ pub mod features {
 
 #[path = "../../src/lake"]
 pub mod lake {
+    pub mod location;
     #[path = "scan"]
     pub mod scan {
         pub mod footer;

@@ -4,8 +4,6 @@
 //! crate's parser calls itself once a level, so that a few kilobytes of nested groups would overflow the
 //! stack. Whatever cannot be read here is left to the crate, which refuses it with an error.
 
-use std::io::{Read, Seek, SeekFrom};
-
 use crate::error::{Error, Result};
 
 /// Schemas deeper than this are refused; accounts are flat.
@@ -13,10 +11,11 @@ const DEEPEST: usize = 64;
 /// Footers larger than this are refused.
 const LARGEST: u64 = 256 << 20;
 
-/// Refuses a file whose schema is nested too deeply, or whose footer is too large.
-pub fn check(file: &mut (impl Read + Seek), bytes: u64) -> Result<()> {
-    let Some(footer) = read(file, bytes)? else { return Ok(()) };
-    match (Thrift { rest: &footer }).depth() {
+/// Refuses a file of this size whose schema is nested too deeply, or whose footer is too large; `read` gets a
+/// place in the file and a length.
+pub fn check<B: AsRef<[u8]>>(bytes: u64, read: impl Fn(u64, usize) -> Option<B>) -> Result<()> {
+    let Some(footer) = footer(bytes, read)? else { return Ok(()) };
+    match (Thrift { rest: footer.as_ref() }).depth() {
         Some(depth) if depth > DEEPEST => {
             Err(Error::data("not a Parquet file of accounts: its schema is nested too deeply").value(depth))
         }
@@ -24,25 +23,17 @@ pub fn check(file: &mut (impl Read + Seek), bytes: u64) -> Result<()> {
     }
 }
 
-fn read(file: &mut (impl Read + Seek), bytes: u64) -> Result<Option<Vec<u8>>> {
-    let mut tail = [0u8; 8];
-    if bytes < 12
-        || file.seek(SeekFrom::Start(bytes - 8)).is_err()
-        || file.read_exact(&mut tail).is_err()
-        || &tail[4..] != b"PAR1"
-    {
-        return Ok(None);
-    }
-    let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+fn footer<B: AsRef<[u8]>>(bytes: u64, read: impl Fn(u64, usize) -> Option<B>) -> Result<Option<B>> {
+    let Some(tail) = bytes.checked_sub(12).and_then(|start| read(start + 4, 8)) else { return Ok(None) };
+    let &[a, b, c, d, b'P', b'A', b'R', b'1'] = tail.as_ref() else { return Ok(None) };
+    let length = u64::from(u32::from_le_bytes([a, b, c, d]));
     if length > bytes - 8 {
         return Ok(None);
     }
     if length > LARGEST {
         return Err(Error::data("its footer is too large").value(length));
     }
-    let mut footer = vec![0u8; length as usize];
-    let read = file.seek(SeekFrom::Start(bytes - 8 - length)).and_then(|_| file.read_exact(&mut footer));
-    Ok(read.is_ok().then_some(footer))
+    Ok(read(bytes - 8 - length, length as usize))
 }
 
 /// A reader of Thrift's compact protocol; none where the bytes are not that.

@@ -82,7 +82,7 @@ pub fn refuse_table(folder: &Path) -> Result<()> {
 /// Why the table at `root` is not read, and what to do.
 pub fn refusal(root: &Path, format: Format) -> Error {
     let (what, hint) = match format {
-        Format::Delta => ("the files of a Delta table", EXPORT),
+        Format::Delta => ("the files of a Delta table", BUILD_OR_EXPORT),
         Format::Iceberg => ("the files of an Iceberg table", EXPORT),
         Format::Hudi => ("the files of a Hudi table", EXPORT),
         Format::Paimon => ("the files of a Paimon table", EXPORT),
@@ -99,6 +99,8 @@ pub fn refusal(root: &Path, format: Format) -> Error {
     Error::data(format!("these are {what}: {why}")).file(root).hint(hint)
 }
 
+const BUILD_OR_EXPORT: &str = "`make lakehouse` builds the program that reads the table; this one does not: write the rows \
+                               that count to a Parquet directory outside the table";
 const EXPORT: &str = "write the rows that count to a Parquet directory outside the table, with an engine that \
                       reads the format, and name that directory";
 

@@ -18,7 +18,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::lake::scan::format::{self, hidden, hidden_after, names};
+use crate::lake::delta;
+use crate::lake::input;
+use crate::lake::location::Location;
+use crate::lake::scan::format::{self, Format, hidden, hidden_after, names};
+use crate::lake::table::{InTable, Pin, TableFile};
 
 /// A file and the values of the partition columns in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,14 @@ pub struct Located {
     pub path: PathBuf,
     /// Column name -> value; `None` is hive's null.
     pub partitions: BTreeMap<String, Option<String>>,
+    /// What it is to the lakehouse table to which it belongs.
+    pub table: Option<InTable>,
+}
+
+impl Located {
+    fn at(path: PathBuf, partitions: BTreeMap<String, Option<String>>) -> Located {
+        Located { path, partitions, table: None }
+    }
 }
 
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -49,20 +61,37 @@ const LEFTOVERS: [&str; 12] = [
 
 /// The data files that `place` means, sorted by path; none in a directory without data. Missing: 66; a
 /// directory with foreign files, or files of a table with a format of its own: 65.
-pub fn locate(place: &Path) -> Result<Vec<Located>> {
-    let text = place.to_string_lossy();
-    if text.contains("://") {
-        return Err(Error::config(
-            "table URIs are not read by this build; name a Parquet file, a glob or a directory",
-        )
-        .value(text));
+///
+/// A Delta table is read by its log, at the version that is pinned.
+pub fn locate(place: &Path, pin: &Pin) -> Result<Vec<Located>> {
+    let location = Location::from(place);
+    let is_delta = match &location {
+        Location::Path(path) => format::format_of(path) == Some(Format::Delta),
+        Location::Object(_) => !input::list(&location.join("_delta_log"), None)?.is_empty(),
+    };
+    if is_delta {
+        let file = |f: TableFile| Located {
+            path: f.place.shown().to_path_buf(),
+            partitions: f.partitions,
+            table: Some(f.table),
+        };
+        return Ok(delta::files(&location, pin)?.into_iter().map(file).collect());
     }
+    if pin.is_set() {
+        return Err(Error::config("a version can be pinned of a table only, and no table is here")
+            .with("key", "target.version")
+            .value(place.display()));
+    }
+    if let Location::Object(uri) = &location {
+        return objects_at(&location, uri);
+    }
+    let text = place.to_string_lossy();
     let mut found = match std::fs::metadata(place) {
         Ok(meta) if meta.is_dir() => below(place)?,
         Ok(_) => {
             format::refuse_table(place.parent().unwrap_or(Path::new("")))?;
             check_file(place, None)?;
-            vec![Located { path: place.to_path_buf(), partitions: BTreeMap::new() }]
+            vec![Located::at(place.to_path_buf(), BTreeMap::new())]
         }
         Err(_) if text.contains(['*', '?', '[']) => matches(&text)?,
         Err(e) => return Err(Error::io(&e, "cannot open the accounts", place)),
@@ -70,6 +99,38 @@ pub fn locate(place: &Path) -> Result<Vec<Located>> {
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found.dedup_by(|a, b| a.path == b.path);
     Ok(found)
+}
+
+/// An object, or all Parquet files below a key; what is hidden there is no data.
+fn objects_at(place: &Location, uri: &str) -> Result<Vec<Located>> {
+    if uri.contains(['*', '?', '[']) {
+        return Err(
+            Error::config("globs are for paths; name an object, or what stands above several").value(uri)
+        );
+    }
+    if input::stat(place)?.is_some() {
+        return Ok(vec![Located::at(place.shown().to_path_buf(), BTreeMap::new())]);
+    }
+    let (mut found, mut any) = (Vec::new(), false);
+    for (name, _) in input::list(place, None)? {
+        any = true;
+        let path = Path::new(&name);
+        if hidden_after(path, 0) || name.ends_with('/') {
+            continue;
+        }
+        let whole = place.join(&name).shown().to_path_buf();
+        if !extension(path).is_some_and(|e| PARQUET.contains(&e.as_str())) {
+            return Err(Error::data("a foreign file lies among the Parquet files")
+                .file(&whole)
+                .hint("move it away, or hide it with a leading _ or ."));
+        }
+        let partitions = path.parent().map(path_partitions).unwrap_or_default();
+        found.push(Located::at(whole, partitions));
+    }
+    match any {
+        true => Ok(found),
+        false => Err(Error::new(Kind::Missing, "nothing is there").file(place.shown())),
+    }
 }
 
 /// The data files of a directory.
@@ -106,12 +167,12 @@ fn matches(glob: &str) -> Result<Vec<Located>> {
             let partitions = path_partitions(&path);
             let with_above = |f: Located| Located {
                 partitions: partitions.clone().into_iter().chain(f.partitions).collect(),
-                path: f.path,
+                ..f
             };
             found.extend(below(&path)?.into_iter().map(with_above));
         } else {
             check_file(&path, None)?;
-            found.push(Located { path, partitions: path_partitions(&folder) });
+            found.push(Located::at(path, path_partitions(&folder)));
         }
     }
     match (found.is_empty(), skipped) {
@@ -169,7 +230,7 @@ fn walk(
         } else if named || is_marker(&path, &name) || is_parquet(&path, kind)? {
             check_file(&path, kind.is_symlink().then_some(root))?;
             if named || !is_marker(&path, &name) {
-                found.push(Located { path, partitions: partitions.clone() });
+                found.push(Located::at(path, partitions.clone()));
             }
         } else {
             return Err(Error::data("a foreign file lies among the Parquet files")

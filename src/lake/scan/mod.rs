@@ -26,6 +26,7 @@ use crate::lake::scan::locate::{Located, locate};
 use crate::lake::scan::schema::Merged;
 use crate::lake::scan::source::{BATCH_ROWS, Source};
 pub use crate::lake::scan::units::Unit;
+use crate::lake::table::{Pin, TableRead};
 
 /// The accounts of one scenario.
 #[derive(Clone)]
@@ -42,13 +43,14 @@ pub struct Accounts {
 impl Accounts {
     /// Opens every file, reads footers only. Refuses (65) what is no Parquet file.
     pub fn open(place: &Path) -> Result<Accounts> {
-        Accounts::of_files(locate(place)?, place)
+        Accounts::open_where(place, &Pin::default(), None)
     }
 
-    /// As [`Accounts::open`], without the files that `filter` leaves out by their partitions alone, and with
-    /// only the rows for which the SQL expression is true.
-    pub fn open_where(place: &Path, filter: &str) -> Result<Accounts> {
-        let found = locate(place)?;
+    /// As [`Accounts::open`], of a table at the version that is pinned; without the files that `filter` leaves
+    /// out by their partitions alone, and with only the rows for which the SQL expression is true.
+    pub fn open_where(place: &Path, pin: &Pin, filter: Option<&str>) -> Result<Accounts> {
+        let found = locate(place, pin)?;
+        let Some(filter) = filter else { return Accounts::of_files(found, place) };
         let kept = prune::keep(&found, filter)?;
         if kept.is_empty() && !found.is_empty() {
             return Err(Error::new(Kind::Empty, "no account of the target is left to classify")
@@ -61,9 +63,11 @@ impl Accounts {
 
     fn of_files(files: Vec<Located>, place: &Path) -> Result<Accounts> {
         let mut sources: Vec<Source> = files.into_par_iter().map(Source::open).collect::<Result<Vec<_>>>()?;
-        let mut rows = 0;
+        let (mut rows, mut dropped) = (0, Vec::new());
         for source in &mut sources {
             source.first_row = rows;
+            let deleted = source.located.table.iter().flat_map(|t| t.deleted.iter());
+            dropped.extend(deleted.map(|row| rows + row));
             rows += source.rows();
         }
         if sources.is_empty() {
@@ -71,7 +75,8 @@ impl Accounts {
         }
         let merged = Merged::new(&sources)?;
         let units = units::cut(&sources);
-        Ok(Accounts { sources, merged, units, rows, filter: None, dropped: Vec::new() })
+        let rows = rows - dropped.len() as u64;
+        Ok(Accounts { sources, merged, units, rows, filter: None, dropped })
     }
 
     /// Keeps only the rows for which the SQL expression is true.
@@ -84,8 +89,19 @@ impl Accounts {
 
     /// Leaves out the rows with these ordinals (sorted).
     pub fn without_rows(mut self, dropped: Vec<u64>) -> Accounts {
-        self.dropped = dropped;
+        if self.dropped.is_empty() {
+            self.dropped = dropped;
+        } else {
+            self.dropped.extend(dropped);
+            self.dropped.sort_unstable();
+            self.dropped.dedup();
+        }
         self
+    }
+
+    /// The table and its version, where the place is one.
+    pub fn table(&self) -> Option<&TableRead> {
+        self.sources.first()?.located.table.as_ref().map(|t| t.version.as_ref())
     }
 
     /// Reads the column as an id: text and whole numbers alike in all files.
@@ -105,7 +121,7 @@ impl Accounts {
         columns.into_iter().try_for_each(|c| self.merged.check(c))
     }
 
-    /// Rows in the files, before any filter.
+    /// Rows in the files, before any filter, without those that a table has deleted.
     pub fn stored_rows(&self) -> u64 {
         self.rows
     }

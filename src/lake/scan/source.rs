@@ -2,25 +2,27 @@
 //!
 //! Such files are opened by the parquet crate only, which answers a forged footer with an error.
 
-use std::fs::File;
-use std::io::{Read, Seek};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use parquet::basic::LogicalType;
+use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Error, Kind, Result};
+use crate::lake::input::{self, Input};
+use crate::lake::location::{FileId, Location};
 use crate::lake::scan::footer;
 use crate::lake::scan::locate::Located;
 use crate::lake::scan::schema::{self, Columns, EXTENSION, FROM_PATH, UUID};
+use crate::lake::table::Column;
 
 /// Rows of a batch: small enough that a batch of all features stays in the L2 cache while every teacher
 /// scores it.
@@ -34,8 +36,7 @@ const BYTES_PER_ROW: i64 = 4096;
 pub struct Source {
     pub located: Located,
     metadata: ArrowReaderMetadata,
-    bytes: u64,
-    modified: Option<SystemTime>,
+    id: FileId,
     pub first_row: u64,
 }
 
@@ -56,6 +57,10 @@ impl Columns for Source {
     }
 
     fn fields(&self) -> Vec<Field> {
+        if let Some(table) = &self.located.table {
+            let field = |c: &Column| Field::new(c.field.name(), schema::as_read(c.field.data_type()), true);
+            return table.columns.iter().map(field).collect();
+        }
         let own = self.metadata.schema().fields();
         let mut fields: Vec<Field> = own.iter().enumerate().map(|(i, f)| self.field(i, f)).collect();
         for name in self.located.partitions.keys() {
@@ -69,6 +74,9 @@ impl Columns for Source {
     }
 
     fn all_null(&self, column: &str) -> bool {
+        if self.located.table.is_some() {
+            return false;
+        }
         let schema = self.metadata.metadata().file_metadata().schema_descr();
         let leaf = (0..schema.num_columns()).find(|i| schema.column(*i).path().parts() == [column]);
         let groups = self.metadata.metadata().row_groups();
@@ -97,10 +105,16 @@ impl Source {
     /// Opens a file and reads its footer. Refuses (65) what is no Parquet file.
     pub fn open(located: Located) -> Result<Source> {
         let path = located.path.clone();
-        let mut file = File::open(&path).map_err(|e| Error::io(&e, "cannot open", &path))?;
-        let meta = file.metadata().map_err(|e| Error::io(&e, "cannot open", &path))?;
-        footer::check(&mut file, meta.len()).map_err(|e| e.file(&path))?;
-        let text = is_text(&mut file);
+        let (mut file, id) = Input::open(&Location::from(path.as_path()), None)?;
+        if let Some(table) = located.table.as_ref().filter(|t| t.bytes != id.bytes) {
+            return Err(Error::data(format!("the table's log says that the file has {} bytes", table.bytes))
+                .file(&path)
+                .value(id.bytes));
+        }
+        file.fetch_tail()?;
+        footer::check(id.bytes, |start, length| file.get_bytes(start, length).ok())
+            .map_err(|e| e.file(&path))?;
+        let text = is_text(&file);
         let refused = |e: String| match text {
             true => Error::data("this is a text file, accounts are read as Parquet").file(&path).hint(
                 format!("if it is CSV: duckdb -c \"copy (from '{}') to 'accounts.parquet'\"", path.display()),
@@ -114,7 +128,7 @@ impl Source {
         {
             return Err(refused("its footer contradicts itself about the number of rows".to_string()));
         }
-        Ok(Source { located, metadata, bytes: meta.len(), modified: meta.modified().ok(), first_row: 0 })
+        Ok(Source { located, metadata, id, first_row: 0 })
     }
 
     pub fn rows(&self) -> u64 {
@@ -135,14 +149,8 @@ impl Source {
         mut each: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         let path = &self.located.path;
-        let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
-        let own = self.metadata.schema();
-        // By place, not by name: a name with a dot would be taken for a path.
-        let places: Vec<Option<usize>> = {
-            let known: hashbrown::HashMap<&str, usize> =
-                own.fields().iter().enumerate().map(|(i, f)| (f.name().as_str(), i)).collect();
-            columns.iter().map(|c| known.get(c.name().as_str()).copied()).collect()
-        };
+        let (mut file, _) = Input::open(&Location::from(path.as_path()), Some(&self.id))?;
+        let places = self.places(columns);
         let mut roots: Vec<usize> = places.iter().flatten().copied().collect();
         roots.sort_unstable();
         roots.dedup();
@@ -152,6 +160,7 @@ impl Source {
             Err(replaced) => replaced,
         };
         self.check_sizes(piece, &roots)?;
+        file.fetch(&self.ranges(piece, &roots))?;
         let built = guarded(|| {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
             let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
@@ -183,6 +192,38 @@ impl Source {
         }
     }
 
+    /// Where the file holds the columns; by place, not by name: a name with a dot would be taken for a path.
+    fn places(&self, columns: &[&Field]) -> Vec<Option<usize>> {
+        let own = self.metadata.schema().fields();
+        if let Some(table) = &self.located.table {
+            let named = |name: &str| table.columns.iter().find(|c| c.field.name() == name && !c.partition);
+            let holds = |column: &Column| match column.field_id.map(|id| id.to_string()) {
+                Some(id) => own.iter().position(|f| f.metadata().get(PARQUET_FIELD_ID_META_KEY) == Some(&id)),
+                None => own.iter().position(|f| *f.name() == column.physical),
+            };
+            return columns.iter().map(|c| named(c.name()).and_then(holds)).collect();
+        }
+        let known: hashbrown::HashMap<&str, usize> =
+            own.iter().enumerate().map(|(i, f)| (f.name().as_str(), i)).collect();
+        columns.iter().map(|c| known.get(c.name().as_str()).copied()).collect()
+    }
+
+    /// The bytes of the columns in the piece's row groups.
+    fn ranges(&self, piece: &Piece, roots: &[usize]) -> Vec<Range<u64>> {
+        let metadata = self.metadata.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let mut ranges = Vec::new();
+        for group in piece.row_groups.iter().map(|g| metadata.row_group(*g)) {
+            for (leaf, chunk) in group.columns().iter().enumerate() {
+                if roots.binary_search(&schema.get_column_root_idx(leaf)).is_ok() {
+                    let (start, length) = chunk.byte_range();
+                    ranges.push(start..start.saturating_add(length).min(self.id.bytes).max(start));
+                }
+            }
+        }
+        ranges
+    }
+
     /// The batch's columns in the order and with the types of `columns`.
     fn arrange(
         &self,
@@ -207,6 +248,8 @@ impl Source {
                     Arc::new(StringArray::from(vec![value.as_str(); rows])) as ArrayRef
                 }
                 (None, Some(None)) => new_null_array(&DataType::Utf8, rows),
+                // a file that is older than the table's column
+                (None, None) if self.located.table.is_some() => new_null_array(column.data_type(), rows),
                 (None, None) => return Err(about(Error::data("the column is missing"))),
             };
             arrays.push(schema::conform(&array, column.data_type()).map_err(about)?);
@@ -219,11 +262,10 @@ impl Source {
 
     /// A changed size or time of the file since it was opened: exit 75, since a retry sees the new content.
     fn check_unchanged(&self) -> Result<()> {
-        let path = &self.located.path;
-        let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;
-        match meta.len() == self.bytes && meta.modified().ok() == self.modified {
-            true => Ok(()),
-            false => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
+        let path = self.located.path.as_path();
+        match input::stat(&Location::from(path))? {
+            Some(id) if id == self.id => Ok(()),
+            _ => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
         }
     }
 
@@ -251,15 +293,14 @@ impl Source {
 }
 
 /// Whether a file begins as text does, and not as Parquet.
-fn is_text(file: &mut File) -> bool {
-    let mut head = Vec::new();
-    let read = file.rewind().and_then(|()| file.by_ref().take(256).read_to_end(&mut head)).is_ok();
+fn is_text(file: &Input) -> bool {
+    let Ok(head) = file.get_bytes(0, file.len().min(256) as usize) else { return false };
     let printable = |b: &u8| *b >= b' ' || [b'\n', b'\r', b'\t'].contains(b);
-    read && head.len() >= 4 && head.iter().all(printable) && !head.starts_with(b"PAR1")
+    head.len() >= 4 && head.iter().all(printable) && !head.starts_with(b"PAR1")
 }
 
 /// The footer, with each column's type as it is read ([`schema::as_read`]).
-fn read_footer(file: &File) -> parquet::errors::Result<ArrowReaderMetadata> {
+fn read_footer(file: &Input) -> parquet::errors::Result<ArrowReaderMetadata> {
     let found = ArrowReaderMetadata::load(file, ArrowReaderOptions::new())?;
     let as_read = |f: &Arc<Field>| f.as_ref().clone().with_data_type(schema::as_read(f.data_type()));
     let fields: Vec<Field> = found.schema().fields().iter().map(as_read).collect();

@@ -1,0 +1,31 @@
+//! In place of `objects` where the feature `lakehouse` is off: every URI is refused (78) with the command that
+//! builds the binary that has it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::lake::location::FileId;
+
+fn absent<T>(uri: &str) -> Result<T> {
+    Err(Error::config("this program reads paths, not object stores")
+        .value(uri)
+        .hint("`make lakehouse` builds the binary that does"))
+}
+
+pub fn stat(uri: &str) -> Result<Option<FileId>> {
+    absent(uri)
+}
+
+pub fn list(uri: &str, _: Option<&str>) -> Result<Vec<(String, FileId)>> {
+    absent(uri)
+}
+
+pub fn read(uri: &str) -> Result<Bytes> {
+    absent(uri)
+}
+
+pub fn ranges(uri: &str, _: &FileId, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    absent(uri)
+}

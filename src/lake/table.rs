@@ -1,0 +1,64 @@
+//! A version of a lakehouse table, whatever its format, as a reader needs it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::lake::location::Location;
+
+/// Which version of a table is read; the newest where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pin {
+    pub version: Option<u64>,
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+impl Pin {
+    pub fn is_set(&self) -> bool {
+        *self != Pin::default()
+    }
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Name and type for readers.
+    pub field: Field,
+    /// Its name in the files.
+    pub physical: String,
+    /// The Parquet field id by which alone it is found in the files, where the table says so.
+    pub field_id: Option<i32>,
+    /// Whether its values stand in the table's log and not in the files.
+    pub partition: bool,
+}
+
+/// A data file of the table.
+#[derive(Debug, Clone)]
+pub struct TableFile {
+    pub place: Location,
+    /// Partition column -> value, as text.
+    pub partitions: BTreeMap<String, Option<String>>,
+    pub table: InTable,
+}
+
+/// What a file is to its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InTable {
+    pub columns: Arc<Vec<Column>>,
+    pub version: Arc<TableRead>,
+    /// The file's size, as the table's log has it.
+    pub bytes: u64,
+    /// Rows that the table has deleted, by their place in the file; sorted.
+    pub deleted: Arc<[u64]>,
+}
+
+/// Which table was read, and which version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableRead {
+    pub format: &'static str,
+    pub table: String,
+    pub version: String,
+}
