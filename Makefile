@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow docs wheel page bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster clean
+.PHONY: help setup build lake demo run test check airflow docs wheel page bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster clean lakehouse lakehouse-test
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -125,6 +125,16 @@ faults: setup ## the faults that a scheduled job must survive, those that take s
 
 faults-long: setup ## the same with real kills at random points; takes minutes
 	@.venv/bin/python fixtures/faults.py --long
+
+lakehouse: ## builds the program that also reads Delta tables and object stores (docs/lakehouse.md), in place of the one that does not
+	cargo build --release --locked --features lakehouse
+
+target/lakehouse/venv/.done: fixtures/lakehouse/requirements.txt fixtures/setup.sh
+	@fixtures/setup.sh target/lakehouse/venv fixtures/lakehouse/requirements.txt
+
+lakehouse-test: setup target/lakehouse/venv/.done lakehouse ## accounts in Delta tables and on an S3 server (ONLY=part of a case's name)
+	@[ -d $(DEMO)/lake ] || $(MAKE) lake
+	@target/lakehouse/venv/bin/python fixtures/lakehouse/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --only "$(ONLY)"
 
 FUZZED := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 
