@@ -65,7 +65,7 @@ docs: demo ## runs every command and query of the pages for analysts and operato
 	.venv/bin/python fixtures/pipeline_page.py --check
 	.venv/bin/python tests/docs.py $(COLDSTART) docs/analysts.md docs/operators.md
 
-wheel: build lake ## a wheel with the program, installed in an empty environment and run from another directory
+wheel: setup build lake ## a wheel with the program, installed in an empty environment and run from another directory
 	.venv/bin/python packaging/wheel/build.py $(COLDSTART) target/wheel --try pipelines/demo.toml $(DEMO_DATE)
 
 page: docs ## the demo's pages in a real Chromium: no error of an accessibility checker, no network; apt-get install chromium

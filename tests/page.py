@@ -26,7 +26,7 @@ def look(chromium, page, width, scheme):
     """What the page shows of itself in a window of this width."""
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--virtual-time-budget=20000",
                f"--blink-settings=preferredColorScheme={scheme}", "--dump-dom", page.as_uri()]
-    ran = subprocess.run([chromium, *options], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([chromium, *options], capture_output=True, text=True, timeout=600)
     found = re.search("FOUND([A-Za-z0-9+/=]+)END", ran.stdout)
     if not found:
         sys.exit(f"page: Chromium said nothing of {page}\n{ran.stderr[-2000:]}")
@@ -41,7 +41,7 @@ def main():
     passed = failed = 0
     for page in map(pathlib.Path, sys.argv[1:]):
         text = page.read_text()
-        assert len(text.encode()) < LARGEST, f"{page} has {len(text)} bytes"
+        assert len(text.encode()) < LARGEST, f"{page} has {len(text)} characters"
         with tempfile.TemporaryDirectory() as folder:
             probe = pathlib.Path(folder) / "page.html"
             probe.write_text(text.replace("</body>", PROBE.replace("%s", axe) + "</body>"))
