@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, Date32Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, NullArray,
-    RecordBatch, StringArray,
+    RecordBatch, StringArray, TimestampMillisecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int8Type};
@@ -256,8 +256,9 @@ fn a_row_filter_reads_dictionaries_dates_and_partitions() {
     let work = Workdir::new();
     both(&work, |t| {
         let days = Date32Array::from_iter_values((0..t.num_rows() as i32).map(|i| 20_605 + i % 2));
-        let seen = DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into()));
-        let t = with(&t, "seen", cast(&days, &seen).unwrap());
+        let instants = days.iter().flatten().map(|day| i64::from(day) * 86_400_000);
+        let seen = TimestampMillisecondArray::from_iter_values(instants).with_timezone("UTC");
+        let t = with(&t, "seen", Arc::new(seen));
         let t = with(&t, "opened", Arc::new(days));
         let keyed = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
         with(&t, "status", cast(t.column_by_name("status").unwrap(), &keyed).unwrap())

@@ -285,11 +285,11 @@ fn f84_metrics_say_what_went_in_and_out() {
 #[test]
 fn g86_more_memory_than_is_allowed_is_75_with_the_stage_and_its_need() {
     let work = Workdir::new();
-    let ran = work.run(&["--max-memory", "12MiB"]);
+    let ran = work.run(&["--max-memory", "22MiB"]);
     let error = ran.error(75);
     assert_eq!(error["stage"], "profile", "{ran}");
     assert!(
-        error["value"].as_str().unwrap().contains("12 MiB are allowed")
+        error["value"].as_str().unwrap().contains("22 MiB are allowed")
             && error["hint"].as_str().unwrap().contains("--max-memory"),
         "{ran}"
     );
@@ -303,7 +303,7 @@ fn g86_more_memory_than_is_allowed_is_75_with_the_stage_and_its_need() {
         "--threads",
         "4",
         "--max-memory",
-        "12MiB",
+        "22MiB",
     ]);
     ran.error(75);
     assert!(ran.events("profile").iter().any(|e| e.contains("tried again on one thread")), "{ran}");
