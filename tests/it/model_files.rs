@@ -162,8 +162,13 @@ fn check_says_what_the_file_decided() {
 
 /// The shape's reference accounts as a history, labelled by what the model says of them.
 fn write_history(work: &Workdir, accounts: &RecordBatch) {
-    let label = |p: f64| if p > 0.5 { "fraud" } else { "legit" };
-    let labels = StringArray::from_iter_values(floats(accounts, "p_fraud").into_iter().map(label));
+    let p = floats(accounts, "p_fraud");
+    let both = p.iter().any(|p| *p > 0.5) && p.iter().any(|p| *p <= 0.5);
+    let mut sorted = p.clone();
+    sorted.sort_by(f64::total_cmp);
+    // a model that calls nobody a fraud is followed in whom it suspects most
+    let cut = if both { 0.5 } else { sorted[sorted.len() / 2] };
+    let labels = StringArray::from_iter_values(p.iter().map(|p| if *p > cut { "fraud" } else { "legit" }));
     let mut history = with(accounts, "label", Arc::new(labels));
     for name in ["p_legit", "p_fraud"] {
         history = crate::workdir::without(&history, name);

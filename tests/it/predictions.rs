@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
+use arrow::compute::concat_batches;
 
 use crate::workdir::{DATE, Workdir, fixture, floats, read, with};
 
@@ -59,7 +60,10 @@ fn agrees(folder: &str, name: &str) {
         ["home", "tmp", "cwd"].iter().all(|folder| work.files(folder).is_empty()),
         "{name}: ONNX Runtime leaves traces"
     );
-    let scores = work.table(&format!("out/_runs/scores/ds={DATE}/score/scores/part-00000.parquet"));
+    let folder = format!("out/_runs/scores/ds={DATE}/score/scores");
+    let parts: Vec<_> =
+        work.files(&folder).into_keys().map(|f| work.table(&format!("{folder}/{f}"))).collect();
+    let scores = concat_batches(&parts[0].schema(), &parts).expect("parts alike");
     assert_eq!(scores.num_rows(), accounts.num_rows(), "{name}");
     for (c, class) in classes.iter().enumerate() {
         let (ours, theirs) = (floats(&scores, &format!("t0_{c}")), floats(&accounts, &format!("p_{class}")));
