@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::csv;
-use crate::lake::part::{self, Part, Use};
+use crate::lake::part::{self, Part, Purpose};
 use crate::lake::publish;
 use crate::lake::scan::ids;
 use crate::lake::store::files::replace;
@@ -65,7 +65,7 @@ pub fn advise(
         true => write_csv(beside, &batch)
             .map_err(|e| Error::new(Kind::Io, format!("cannot write: {e}")).file(out)),
         false => {
-            let mut part = Part::create(&Real, beside, &batch.schema(), Use::Published)?;
+            let mut part = Part::create(&Real, beside, &batch.schema(), Purpose::Published)?;
             part.write(&batch)?;
             part.finish()
         }

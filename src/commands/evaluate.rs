@@ -14,11 +14,11 @@ use crate::lake::scan::ids;
 use crate::lake::store::Real;
 use crate::lake::store::files::write_json;
 use crate::lake::{part, publish};
-use crate::relevance::maths::probability::first_largest;
+use crate::relevance::maths::probability::argmax;
 use crate::report::{self, EVALUATION};
 use crate::run::directory::{Directory, PUBLISHED};
 use crate::sources::labels::read_labels;
-use crate::stages::relevance::domain_classifier::area;
+use crate::stages::relevance::domain_classifier::roc_auc;
 
 /// Probabilities at least this are taken into a logarithm.
 const LEAST: f64 = 1e-6;
@@ -103,7 +103,7 @@ fn measures(judged: &Judged, classes: &[String]) -> Value {
                 judged.iter().filter(|(y, _)| (usize::from(*y) == c) == wanted).map(|(_, p)| p[c]).collect()
             };
             let hit = |wanted: &dyn Fn(usize, usize) -> bool| {
-                judged.iter().filter(|(y, p)| wanted(usize::from(*y), first_largest(p))).count()
+                judged.iter().filter(|(y, p)| wanted(usize::from(*y), argmax(p))).count()
             };
             let of = json!({
                 "labelled": side(true).len(),
@@ -111,7 +111,7 @@ fn measures(judged: &Judged, classes: &[String]) -> Value {
                 "mean_probability": mean(&|(_, p)| p[c]),
                 "classified": hit(&|_, said| said == c),
                 "right": hit(&|is, said| is == c && said == c),
-                "auc": area(&side(false), &side(true)),
+                "auc": roc_auc(&side(false), &side(true)),
             });
             (name.clone(), of)
         })
@@ -120,8 +120,8 @@ fn measures(judged: &Judged, classes: &[String]) -> Value {
     let p: Vec<f64> = judged.iter().flat_map(|(_, p)| p).copied().collect();
     json!({
         "accounts": judged.len(),
-        "accuracy": mean(&|(y, p)| f64::from(u8::from(first_largest(p) == usize::from(*y)))),
-        "estimated_accuracy": mean(&|(_, p)| p[first_largest(p)]),
+        "accuracy": mean(&|(y, p)| f64::from(u8::from(argmax(p) == usize::from(*y)))),
+        "estimated_accuracy": mean(&|(_, p)| p[argmax(p)]),
         "log_loss": mean(&|(y, p)| -p[usize::from(*y)].max(LEAST).ln()),
         "reliability": reliability([(rows.as_slice(), p.as_slice())].into_iter(), classes.len()),
         "classes": by_class,

@@ -94,7 +94,7 @@ pub fn reliability<'a>(
         let weight = 1.0 / labels.len() as f64;
         all += 1.0;
         for (label, p) in labels.iter().zip(p.chunks_exact(classes)) {
-            let class = crate::relevance::maths::probability::first_largest(p);
+            let class = crate::relevance::maths::probability::argmax(p);
             let range = ((p[class] - lowest) / (1.0 - lowest) * RANGES as f64) as usize;
             let sum = &mut sums[range.min(RANGES - 1)];
             sum[0] += weight * p[class];

@@ -7,7 +7,7 @@ use crate::config::Pipeline;
 use crate::drift::tables::{Day, Days};
 use crate::error::Result;
 use crate::job::{kept, published};
-use crate::lake::part::{Part, Use};
+use crate::lake::part::{Part, Purpose};
 use crate::run::directory::Directory;
 use crate::stages::artifacts::{FEATURE_SKETCHES, SCORE_SKETCHES, part_name};
 
@@ -47,7 +47,7 @@ pub fn write(
     ];
     for (table, batch) in tables {
         let path = folder.join(table).join(part_name(0, Some(&key[..12])));
-        let mut part = Part::create(store, &path, &batch.schema(), Use::Published)?;
+        let mut part = Part::create(store, &path, &batch.schema(), Purpose::Published)?;
         part.write(&batch)?;
         part.finish()?;
     }

@@ -23,9 +23,9 @@ use crate::lake::store::{Real, Store, digest};
 
 /// Whether a part is for people and other programs, or only for the next stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum Purpose {
     Published,
-    Between,
+    Intermediate,
 }
 
 /// A Parquet file that is being written. It appears under its name when it is complete, so that whoever reads
@@ -38,7 +38,12 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub fn create(store: &'a dyn Store, path: &Path, schema: &SchemaRef, purpose: Use) -> Result<Part<'a>> {
+    pub fn create(
+        store: &'a dyn Store,
+        path: &Path,
+        schema: &SchemaRef,
+        purpose: Purpose,
+    ) -> Result<Part<'a>> {
         if let Some(folder) = path.parent() {
             create_dir(store, folder)?;
         }
@@ -47,12 +52,12 @@ impl<'a> Part<'a> {
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("coldstart ", env!("CARGO_PKG_VERSION")).to_string())
             .set_dictionary_enabled(false)
-            .set_statistics_enabled(if purpose == Use::Published {
+            .set_statistics_enabled(if purpose == Purpose::Published {
                 EnabledStatistics::Chunk
             } else {
                 EnabledStatistics::None
             });
-        if purpose == Use::Published {
+        if purpose == Purpose::Published {
             let level = ZstdLevel::try_new(1).map_err(|e| Error::bug(e.to_string()))?;
             properties = properties.set_compression(Compression::ZSTD(level));
             for field in schema

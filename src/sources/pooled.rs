@@ -7,7 +7,7 @@ use crate::features::block::{Block, Feature};
 use crate::features::coded::{CodedFeature, coded_columns};
 use crate::features::column::Kind;
 use crate::process::cancel;
-use crate::relevance::maths::probability::evenly;
+use crate::relevance::maths::probability::spaced_rows;
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles};
 use crate::relevance::training::pooled::{self, Fitted, MOST_FEATURES, Pooled, Rows, Source};
@@ -64,7 +64,7 @@ fn read(
     most: usize,
 ) -> Result<Source> {
     let labels = history.labels(teacher, panel.pipeline)?.0;
-    let (chosen, pseudo) = (evenly(history.rows(), most), pseudo_rows(history.rows()));
+    let (chosen, pseudo) = (spaced_rows(history.rows(), most), pseudo_rows(history.rows()));
     let empty = || vec![Vec::new(); features.len()];
     let mut out = Source {
         rows: Rows { columns: empty(), labels: chosen.iter().map(|i| labels[*i]).collect() },

@@ -15,7 +15,7 @@ use crate::relevance::profile::support::Support;
 use crate::relevance::training::calculator::{Calculator, Repeat};
 use crate::relevance::training::pooled::Fitted;
 use crate::relevance::transfer::duplicates::Differences;
-use crate::relevance::transfer::sources::{self, World, pseudo_rows};
+use crate::relevance::transfer::sources::{self, SourceScores, pseudo_rows};
 use crate::sources::calculator_file::{self, model_digest};
 use crate::sources::history::{self, History};
 use crate::sources::inputs::Panel;
@@ -129,7 +129,7 @@ pub fn train(
         .with_max_len(1)
         .map(|&k| calculator_file::member(&panel.teachers[k]))
         .collect::<Result<Vec<_>>>()?;
-    let world = World::new(worlds, panel.pipeline.classes.len())?;
+    let world = SourceScores::new(worlds, panel.pipeline.classes.len())?;
     let classes = panel.pipeline.classes.clone();
     Ok((Calculator::train(&world, profiles, members, classes, pooled)?, differences))
 }

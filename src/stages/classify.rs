@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::features::block::Block;
 use crate::features::coded::{CodedFeature, coded_columns};
 use crate::features::column::NonFinite;
-use crate::lake::part::{self, Part, Use};
+use crate::lake::part::{self, Part, Purpose};
 use crate::lake::scan::Accounts;
 use crate::lake::scan::locate::escape;
 use crate::lake::store::Store;
@@ -281,7 +281,7 @@ impl Parts<'_> {
                 .join(Path::new(&part_name(self.piece, Some(self.writer.run_id))));
             self.open.insert(
                 place.to_string(),
-                Part::create(self.writer.store, &path, &kept.schema(), Use::Published)?,
+                Part::create(self.writer.store, &path, &kept.schema(), Purpose::Published)?,
             );
         }
         self.open

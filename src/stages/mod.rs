@@ -28,7 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::lake::part::{Part, Use};
+use crate::lake::part::{Part, Purpose};
 use crate::run::context::Run;
 use crate::run::fold::State;
 use crate::run::stage::Stage;
@@ -104,7 +104,7 @@ pub fn write_table(run: &Run, folder: &Path, batch: &RecordBatch) -> Result<()> 
         run.directory.store,
         &folder.join(part_name(0, Some(run.id()))),
         &batch.schema(),
-        Use::Published,
+        Purpose::Published,
     )?;
     part.write(batch)?;
     part.finish()

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::features::block::Block;
 use crate::features::coded::{CodedFeature, coded_columns};
 use crate::features::column::{Column, NULL, NonFinite};
-use crate::lake::part::{self, Part, Use};
+use crate::lake::part::{self, Part, Purpose};
 use crate::lake::scan::{Accounts, ids};
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::support::Support;
@@ -176,8 +176,9 @@ fn score(run: &Run, profile: &Profile, pooled: Option<&Fitted>, pieces: Range<us
 impl Scorer<'_> {
     fn piece(&self, piece: usize, state: &mut Scoring) -> Result<u64> {
         let (run, store) = (self.run, self.run.directory.store);
-        let mut scores = Part::create(store, &SCORES.part(run, piece), &self.schema, Use::Between)?;
-        let mut sample = Part::create(store, &SAMPLE.part(run, piece), &self.sample_schema, Use::Between)?;
+        let mut scores = Part::create(store, &SCORES.part(run, piece), &self.schema, Purpose::Intermediate)?;
+        let mut sample =
+            Part::create(store, &SAMPLE.part(run, piece), &self.sample_schema, Purpose::Intermediate)?;
         let (mut rows, mut work) = (0, Workspace::default());
         let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
         self.accounts.read(&self.accounts.units()[piece], &self.columns, |batch, _| {

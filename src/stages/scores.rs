@@ -67,7 +67,7 @@ pub fn without((raw, s): &Row, k: usize, classes: usize) -> Row {
 
 /// Hands every row of a batch, fused, to `each`.
 pub fn each_row(fuser: &Fuser, scores: &Scores, rows: usize, mut each: impl FnMut(usize, &Fused)) {
-    let (mut raw, mut s, mut fused) = (Vec::new(), Vec::new(), fuser.room());
+    let (mut raw, mut s, mut fused) = (Vec::new(), Vec::new(), fuser.scratch());
     for i in 0..rows {
         scores.row(i, &mut raw, &mut s);
         fuser.row(&raw, &s, &mut fused);

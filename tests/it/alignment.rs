@@ -27,7 +27,7 @@ fn aligned(
     let mut sample = Sample::default();
     order.for_each(|i| sample.add(i as u64, &raw(i), support(i)));
     let fuser = outcome.calculator.align(&Fuser::new(blend, &means), sample, shares);
-    let mut room = fuser.room();
+    let mut room = fuser.scratch();
     let mut fuse = |i: usize| {
         fuser.row(&raw(i), support(i), &mut room);
         room.clone()

@@ -9,7 +9,7 @@ use coldstart::relevance::profile::numbers::NumberSketch;
 use coldstart::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use coldstart::relevance::profile::support::{Column, Support};
 use coldstart::relevance::training::calculator::{Calculator, Member};
-use coldstart::relevance::transfer::sources::{History, Known, Teacher, World, pseudo_rows};
+use coldstart::relevance::transfer::sources::{History, Known, SourceScores, Teacher, pseudo_rows};
 use serde_json::Value;
 
 /// A scenario: columns of numbers (NaN for null), one of text, labels, every teacher's raw scores `[K]` of
@@ -52,7 +52,7 @@ impl Case {
         let distances = Distances::new(&profiles);
         let teachers = (0..k).map(|q| self.teacher(q, &support[q])).collect();
         let members = (0..k).map(|q| Member { name: format!("t{q}"), digest: format!("d{q}") }).collect();
-        let world = World::new(teachers, c).expect("a world");
+        let world = SourceScores::new(teachers, c).expect("a world");
         let classes = (0..c).map(|c| format!("c{c}")).collect();
         let calculator =
             Calculator::train(&world, profiles.clone(), members, classes, None).expect("a calculator");
@@ -64,7 +64,7 @@ impl Case {
         let (mut means, mut scratch) = (blend.means(), Vec::new());
         rows.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
         let fuser = Fuser::new(blend, &means);
-        let mut room = fuser.room();
+        let mut room = fuser.scratch();
         let fuse = |(i, raw): (usize, &Vec<f64>)| {
             fuser.row(raw, &support[k][i * k..(i + 1) * k], &mut room);
             room.clone()

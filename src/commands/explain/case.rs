@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::features::block::Block;
 use crate::features::column::{Column, NULL, NonFinite};
 use crate::relevance::fusion::fuse::Fused;
-use crate::relevance::maths::probability::first_largest;
+use crate::relevance::maths::probability::argmax;
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::distance::{self, Distances};
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles};
@@ -92,12 +92,12 @@ impl<'a> Case<'a> {
         let (raw, s, values) = found.ok_or_else(gone)?;
         let distances = Distances::new(&profile.profiles);
         let fuser = fusion.fuser(&calculator, &distances)?;
-        let mut fused = fuser.room();
+        let mut fused = fuser.scratch();
         fuser.row(&raw, &s, &mut fused);
         let (row, mut left_out) = ((raw, s), Vec::new());
         for (k, fuser) in fusion.fusers_without(&calculator, &distances)?.iter().enumerate() {
             let (raw, s) = without(&row, k, pipeline.classes.len());
-            let mut room = fuser.room();
+            let mut room = fuser.scratch();
             fuser.row(&raw, &s, &mut room);
             left_out.push(room.label);
         }
@@ -120,7 +120,7 @@ impl<'a> Case<'a> {
     pub fn opinion(&self, p: &[f64]) -> Opinion {
         let classes = &self.pipeline.classes;
         Opinion {
-            class: classes[first_largest(p)].clone(),
+            class: classes[argmax(p)].clone(),
             p: classes.iter().cloned().zip(p.iter().copied()).collect(),
         }
     }

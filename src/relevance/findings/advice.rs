@@ -5,7 +5,7 @@
 //! region of it has its share of the batch. Taking the most uncertain accounts alone would be far worse,
 //! since the constants would fit them and nobody else; `EXPERIMENTS.md` has the measurements.
 
-use crate::relevance::maths::probability::first_largest;
+use crate::relevance::maths::probability::argmax;
 
 /// Accounts with a smaller size than this are drawn last.
 const LEAST_SIZE: f64 = 1e-9;
@@ -24,7 +24,7 @@ pub struct Candidate {
 impl Candidate {
     /// From a soft label `[C]`.
     pub fn new(p: &[f64], key: u64) -> Self {
-        let top = first_largest(p);
+        let top = argmax(p);
         // Back and forth over the classes, so that neighbours in the order are neighbours in the simplex.
         let along = if top.is_multiple_of(2) { -p[top] } else { p[top] };
         Candidate {

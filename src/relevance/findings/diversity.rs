@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::relevance::maths::probability::first_largest;
+use crate::relevance::maths::probability::argmax;
 
 /// Means over accounts and pairs of teachers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub fn diversity<'a>(rows: impl Iterator<Item = &'a [f64]>, classes: usize) -> D
         let teachers: Vec<&[f64]> = row.chunks_exact(classes).collect();
         for (k, a) in teachers.iter().enumerate() {
             for b in &teachers[..k] {
-                sum.disagreement += f64::from(u8::from(first_largest(a) != first_largest(b)));
+                sum.disagreement += f64::from(u8::from(argmax(a) != argmax(b)));
                 sum.divergence += divergence(a, b);
                 pairs += 1;
             }

@@ -15,11 +15,11 @@ use crate::relevance::findings::diversity::Diversity;
 use crate::relevance::maths::probability::entropy;
 use crate::relevance::profile::known::Known;
 use crate::relevance::training::estimate::{
-    Estimate, USUAL_ACCURACY_GAP, USUAL_LOSS_GAP, deviation, estimate,
+    Estimate, USUAL_ACCURACY_GAP, USUAL_LOSS_GAP, estimate, sample_std,
 };
 use crate::relevance::training::pooled::{NAME, Pooled};
 use crate::relevance::training::rehearsal::Rehearsal;
-use crate::relevance::transfer::cross_loss::Judgement;
+use crate::relevance::transfer::cross_loss::CrossLoss;
 
 /// What the published label is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -274,18 +274,18 @@ fn change(pairs: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
 /// s / sqrt m of m values; none of fewer than two.
 fn standard_error(values: impl Iterator<Item = f64>) -> Option<f64> {
     let values: Vec<f64> = values.collect();
-    (values.len() > 1).then(|| deviation(&values) / (values.len() as f64).sqrt())
+    (values.len() > 1).then(|| sample_std(&values) / (values.len() as f64).sqrt())
 }
 
 /// 1 - log-loss of teacher `k` at home / entropy of the class shares there; none without history.
-pub fn own_skill(judgement: &Judgement, k: usize) -> Option<f64> {
+pub fn own_skill(judgement: &CrossLoss, k: usize) -> Option<f64> {
     let shares = judgement.shares[k].as_ref()?;
     Some(1.0 - judgement.at_home(k)? / entropy(shares))
 }
 
 /// Mean over the other histories of the log-loss of teacher `k` against that of all their foreigners, less
 /// one; none where it is the only foreigner.
-pub fn abroad(judgement: &Judgement, k: usize) -> Option<f64> {
+pub fn abroad(judgement: &CrossLoss, k: usize) -> Option<f64> {
     let count = judgement.slopes.len();
     let learned = |j: usize| judgement.shares[j].is_some();
     let ratio = |q: usize| {

@@ -24,7 +24,7 @@ pub fn distrust(findings: &Findings) -> Option<(&str, String)> {
     if let Some((d, skill)) = least(&|d| d.own_skill) {
         let others: Vec<f64> =
             asked.iter().filter(|o| o.teacher != d.teacher).filter_map(|o| o.own_skill).collect();
-        if middle(others).is_some_and(|middle| skill < SKILL * middle) {
+        if median(others).is_some_and(|middle| skill < SKILL * middle) {
             return Some((
                 &d.teacher,
                 "its scores say little or nothing about the labels of its own history, which may be wrong"
@@ -49,7 +49,7 @@ pub fn distrust(findings: &Findings) -> Option<(&str, String)> {
 }
 
 /// The median; none of nothing.
-fn middle(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let n = values.len();
     (n > 0).then(|| (values[(n - 1) / 2] + values[n / 2]) / 2.0)

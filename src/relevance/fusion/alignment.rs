@@ -86,7 +86,7 @@ pub struct Pool {
 pub fn aligned(reference: &Fuser, sample: Sample, pool: Pool, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
     let rows = sample.finish();
     let classes = reference.blend().classes;
-    let mut room = reference.room();
+    let mut room = reference.scratch();
     let mut means = ExactMeans::new(classes);
     let mut columns = vec![Vec::with_capacity(rows.len() * classes); 2 * reference.blend().teachers()];
     let mut label = vec![0.0; classes];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::relevance::maths::probability::first_largest;
+use crate::relevance::maths::probability::argmax;
 
 /// Why an account is left undecided; the first that applies, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl Rule {
     /// 1970).
     pub fn class(&self, p: &[f64]) -> (usize, f64) {
         let Some(costs) = &self.costs else {
-            let class = first_largest(p);
+            let class = argmax(p);
             return (class, 1.0 - p[class]);
         };
         let expected =

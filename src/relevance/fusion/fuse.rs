@@ -10,10 +10,10 @@ use crate::relevance::fusion::aligned_pool::{Alignment, align, plain_pool};
 use crate::relevance::fusion::gating::{EVIDENCE, Parts, Theta, evidence, mix};
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::maths::probability::{
-    CALIBRATED_FLOOR, RAW_FLOOR, first_largest, floor, log_mix, softmax, steep_floor,
+    CALIBRATED_FLOOR, RAW_FLOOR, argmax, floor, log_mix, softmax, steep_floor,
 };
 use crate::relevance::transfer::calibrate::Calibration;
-use crate::relevance::transfer::cross_loss::{Judgement, share_term};
+use crate::relevance::transfer::cross_loss::{CrossLoss, share_term};
 
 /// The gate's share of the default where it was trained, and where it was not.
 pub fn gate_share(trained: bool) -> f64 {
@@ -26,7 +26,7 @@ pub struct Blend {
     pub classes: usize,
     /// Own calibration and foreign slope in one: softmax(slope ln p + bias) `[K]`.
     pub calibrations: Vec<Calibration>,
-    pub judgement: Judgement,
+    pub judgement: CrossLoss,
     pub log_rows: Vec<f64>,
     pub theta: Theta,
     /// The gate's share g in [0, 1] of the default's logits; uniform and 1/JS have half of the rest each.
@@ -40,7 +40,7 @@ impl Blend {
     /// Composes own calibrations with the foreign slopes of the judgement.
     pub fn new(
         own: &[&Calibration],
-        judgement: Judgement,
+        judgement: CrossLoss,
         log_rows: Vec<f64>,
         theta: Theta,
         gate_share: f64,
@@ -219,7 +219,7 @@ impl Fuser {
     }
 
     /// Room for a row's result.
-    pub fn room(&self) -> Fused {
+    pub fn scratch(&self) -> Fused {
         let (k, c) = (self.blend.teachers(), self.blend.classes);
         let (row, stack) = (vec![0.0; c], vec![0.0; k * c]);
         Fused {
@@ -302,8 +302,8 @@ impl Fuser {
         }
         out.support = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         out.disagreement = disagreement(out, self.blend.classes);
-        let class = first_largest(&out.label);
-        out.agree = [&out.uniform, &out.js, &out.gate].map(|p| first_largest(p) == class);
+        let class = argmax(&out.label);
+        out.agree = [&out.uniform, &out.js, &out.gate].map(|p| argmax(p) == class);
     }
 
     fn align(&self, alignment: &Alignment, out: &mut Fused) {

@@ -56,7 +56,7 @@ pub fn log_mix(share: f64, p: &[f64], z: &mut [f64]) {
 }
 
 /// At most `most` of `n` rows: row floor((2 i + 1) n / (2 most)) for i = 0..most; all rows when n <= most.
-pub fn evenly(n: usize, most: usize) -> Vec<usize> {
+pub fn spaced_rows(n: usize, most: usize) -> Vec<usize> {
     if n <= most {
         return (0..n).collect();
     }
@@ -64,7 +64,7 @@ pub fn evenly(n: usize, most: usize) -> Vec<usize> {
 }
 
 /// Position of the largest value, the first of equals; 0 for an empty slice.
-pub fn first_largest(values: &[f64]) -> usize {
+pub fn argmax(values: &[f64]) -> usize {
     values.iter().enumerate().fold(0, |best, (i, v)| if *v > values[best] { i } else { best })
 }
 

@@ -20,8 +20,8 @@ use crate::relevance::training::pooled::{Fitted, NAME, Pooled};
 use crate::relevance::training::rehearsal::Rehearsal;
 use crate::relevance::training::train::{judgements_without, others, train};
 use crate::relevance::transfer::calibrate::Calibration;
-use crate::relevance::transfer::cross_loss::Judgement;
-use crate::relevance::transfer::sources::World;
+use crate::relevance::transfer::cross_loss::CrossLoss;
+use crate::relevance::transfer::sources::SourceScores;
 
 /// Version of the saved form.
 pub const FORMAT: u32 = 1;
@@ -62,9 +62,9 @@ pub struct Calculator {
     pub theta_aligned: Theta,
     /// False where theta is theta0: fewer than three teachers, or no labelled history.
     pub trained: bool,
-    pub judgement: Judgement,
+    pub judgement: CrossLoss,
     /// The judgement of all teachers but k: what the drop-one table needs.
-    pub without: Vec<Judgement>,
+    pub without: Vec<CrossLoss>,
     /// Bins and counts of the histories, and of the target where it was there.
     pub profiles: Profiles,
     /// The leave-one-scenario-out table; empty where nothing was trained.
@@ -78,7 +78,7 @@ impl Calculator {
     /// Trains on the histories of `world`, with a pooled teacher or without one; `profiles` are those that gave its support, `teachers` in the same
     /// order.
     pub fn train(
-        world: &World,
+        world: &SourceScores,
         profiles: Profiles,
         teachers: Vec<Member>,
         classes: Vec<String>,
@@ -108,7 +108,7 @@ impl Calculator {
             theta: training.theta,
             theta_aligned: training.aligned,
             trained: !training.pseudo_targets.is_empty(),
-            judgement: Judgement::new(world, &all),
+            judgement: CrossLoss::new(world, &all),
             without,
             profiles,
             rehearsals,
@@ -222,7 +222,7 @@ impl Calculator {
         self.blend_of(&others(self.teachers.len(), k), judgement, distances)
     }
 
-    fn blend_of(&self, set: &[usize], judgement: Judgement, distances: &Distances) -> Result<Blend> {
+    fn blend_of(&self, set: &[usize], judgement: CrossLoss, distances: &Distances) -> Result<Blend> {
         let own: Vec<&Calibration> = set.iter().map(|&k| &self.calibrations[k]).collect();
         let log_rows = set.iter().map(|&k| self.log_rows[k]).collect();
         let js: Vec<f64> = set.iter().map(|&k| distances.js[k]).collect();

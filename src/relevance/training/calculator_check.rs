@@ -9,7 +9,7 @@ use crate::relevance::training::calculator::Calculator;
 use crate::relevance::training::pooled::Pooled;
 use crate::relevance::training::rehearsal::Mixed;
 use crate::relevance::training::rehearsal::Rehearsal;
-use crate::relevance::transfer::cross_loss::Judgement;
+use crate::relevance::transfer::cross_loss::CrossLoss;
 use crate::student::restore;
 
 /// Teachers and classes that a file may name.
@@ -65,7 +65,7 @@ pub fn validate(calculator: &Calculator) -> Result<()> {
     calculator.pooled.as_ref().map_or(Ok(()), |p| pooled(p, c))
 }
 
-fn judgement(key: &str, judgement: &Judgement, teachers: usize, classes: usize) -> Result<()> {
+fn judgement(key: &str, judgement: &CrossLoss, teachers: usize, classes: usize) -> Result<()> {
     length(&format!("{key}.slopes"), judgement.slopes.len(), teachers)?;
     numbers(&format!("{key}.slopes"), &judgement.slopes, 0.1, 2.0)?;
     for (name, rows) in [

@@ -40,7 +40,7 @@ pub fn estimate(promised: f64, gaps: &[f64], usual: f64, least: f64, most: f64) 
     }
     let mean = gaps.iter().sum::<f64>() / m;
     let freedom = m - 1.0 + PRIOR_WEIGHT;
-    let variance = ((m - 1.0) * deviation(gaps).powi(2) + PRIOR_WEIGHT * usual * usual) / freedom;
+    let variance = ((m - 1.0) * sample_std(gaps).powi(2) + PRIOR_WEIGHT * usual * usual) / freedom;
     let error = (variance * (1.0 + 1.0 / m)).sqrt();
     let value = (promised + mean).clamp(least, most);
     let wide = student_95(freedom) * error;
@@ -57,7 +57,7 @@ fn student_95(freedom: f64) -> f64 {
 }
 
 /// Standard deviation of a sample of two values or more.
-pub fn deviation(values: &[f64]) -> f64 {
+pub fn sample_std(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()

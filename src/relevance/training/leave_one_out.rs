@@ -15,14 +15,14 @@ use crate::relevance::fusion::base_rate::{
 };
 use crate::relevance::fusion::fuse::{Blend, Fused, Fuser, gate_share};
 use crate::relevance::fusion::gating::{Task, Theta};
-use crate::relevance::maths::probability::{evenly, log_loss};
+use crate::relevance::maths::probability::{log_loss, spaced_rows};
 use crate::relevance::profile::distance::weights;
 use crate::relevance::training::estimate::LEAST_REHEARSALS;
-use crate::relevance::training::rehearsal::{Rehearsal, Said, Without};
+use crate::relevance::training::rehearsal::{Rehearsal, SelfEstimate, Without};
 use crate::relevance::training::train::{PseudoTarget, Training, fit};
 use crate::relevance::transfer::calibrate::Calibration;
-use crate::relevance::transfer::cross_loss::Judgement;
-use crate::relevance::transfer::sources::World;
+use crate::relevance::transfer::cross_loss::CrossLoss;
+use crate::relevance::transfer::sources::SourceScores;
 
 /// Labels that the table supposes.
 const LABELS: usize = 50;
@@ -59,9 +59,9 @@ pub struct Played {
 
 /// The table of all pseudo-targets; `between[q]` are the distances of the teachers' histories to history q.
 pub fn rehearse(
-    world: &World,
+    world: &SourceScores,
     training: &Training,
-    without: &[Judgement],
+    without: &[CrossLoss],
     between: &[Vec<f64>],
 ) -> Result<Vec<Played>> {
     training
@@ -72,10 +72,10 @@ pub fn rehearse(
 }
 
 fn rehearsal(
-    world: &World,
+    world: &SourceScores,
     training: &Training,
     target: &PseudoTarget,
-    judgement: &Judgement,
+    judgement: &CrossLoss,
     distances: &[f64],
 ) -> Result<Played> {
     let others = |task: fn(&PseudoTarget) -> &Task| -> Vec<&Task> {
@@ -140,9 +140,9 @@ fn rehearsal(
         best_teacher: world.names[target.rest[best]].clone(),
         best: alone[best],
         oracle: oracle(&reference, labels, world.classes),
-        default_said: Said::of(&label(&reference), labels),
-        aligned_said: Said::of(&label(&aligned), labels),
-        with_shares_said: Said::of(&label(&told), labels),
+        default_said: SelfEstimate::of(&label(&reference), labels),
+        aligned_said: SelfEstimate::of(&label(&aligned), labels),
+        with_shares_said: SelfEstimate::of(&label(&told), labels),
         without,
         judged: Judged {
             labels: labels.clone(),
@@ -191,10 +191,10 @@ struct Stage {
 impl Stage {
     /// History `q` for the teachers in `rest`; `judgement` is theirs, `distances` are of all teachers to `q`.
     fn new(
-        world: &World,
+        world: &SourceScores,
         q: usize,
         rest: &[usize],
-        judgement: &Judgement,
+        judgement: &CrossLoss,
         distances: &[f64],
         theta: Theta,
         trained: bool,
@@ -224,7 +224,7 @@ impl Stage {
     }
 
     fn fused(&self, fuser: &Fuser) -> Vec<Fused> {
-        let mut room = fuser.room();
+        let mut room = fuser.scratch();
         let mut fuse = |(raw, s): (&Vec<f64>, &Vec<f64>)| {
             fuser.row(raw, s, &mut room);
             room.clone()
@@ -235,7 +235,7 @@ impl Stage {
 
 /// Log-loss of logits `z` `[n, C]` once some of the rows are labelled, on the others.
 pub(super) fn loss_with_labels(z: &[f64], labels: &[u16], classes: usize) -> Result<Option<f64>> {
-    let known = evenly(labels.len(), LABELS.min(labels.len() / 2));
+    let known = spaced_rows(labels.len(), LABELS.min(labels.len() / 2));
     if known.len() < LEAST_LABELS {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::relevance::maths::probability::{log_loss, log_mix, softmax};
 use crate::relevance::training::leave_one_out::{Played, loss_with_labels, moved_to};
-use crate::relevance::training::rehearsal::{Curve, Mixed, Rehearsal, SHARES, Said};
+use crate::relevance::training::rehearsal::{Curve, Mixed, Rehearsal, SHARES, SelfEstimate};
 
 /// The share before any rehearsal of a pooled teacher with rows enough, and how many rehearsals that is worth.
 const PRIOR_SHARE: f64 = 0.5;
@@ -84,8 +84,8 @@ impl Mixed {
             aligned: loss(&aligned),
             with_shares: loss(&with_shares),
             with_labels: loss_with_labels(&logits(share, &judged.aligned, pooled), labels, classes)?,
-            aligned_said: Said::of(&aligned, labels),
-            with_shares_said: Said::of(&with_shares, labels),
+            aligned_said: SelfEstimate::of(&aligned, labels),
+            with_shares_said: SelfEstimate::of(&with_shares, labels),
             without: without.iter().map(|p| loss(&mixture(share, p, pooled, classes))).collect(),
             judged_aligned: aligned,
             judged_with_shares: with_shares,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::features::coded::CodedFeature;
 use crate::features::column;
-use crate::relevance::maths::probability::{RAW_FLOOR, evenly, floor};
+use crate::relevance::maths::probability::{RAW_FLOOR, floor, spaced_rows};
 use crate::student::boosted::{self, Settings};
 use crate::student::{Kind, Sample, Saved, Student};
 
@@ -166,7 +166,8 @@ fn explained(histories: &[&Rows], j: usize, classes: usize) -> f64 {
     let mut values: Vec<f32> =
         histories.iter().flat_map(|h| &h.columns[j]).copied().filter(|v| !v.is_nan()).collect();
     values.sort_unstable_by(f32::total_cmp);
-    let mut edges: Vec<f32> = evenly(values.len(), SCREENING_BINS).into_iter().map(|i| values[i]).collect();
+    let mut edges: Vec<f32> =
+        spaced_rows(values.len(), SCREENING_BINS).into_iter().map(|i| values[i]).collect();
     edges.dedup();
     let mut sums = vec![0.0; (edges.len() + 2) * classes];
     for h in histories {
@@ -212,7 +213,7 @@ impl Source {
 impl Rows {
     /// At most `most` of the rows.
     fn thinned(&self, most: usize) -> Rows {
-        let rows = evenly(self.labels.len(), most);
+        let rows = spaced_rows(self.labels.len(), most);
         Rows {
             columns: self.columns.iter().map(|c| rows.iter().map(|i| c[*i]).collect()).collect(),
             labels: rows.iter().map(|i| self.labels[*i]).collect(),

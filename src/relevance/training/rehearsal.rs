@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::relevance::findings::risk::Judged;
-use crate::relevance::maths::probability::{entropy, first_largest};
+use crate::relevance::maths::probability::{argmax, entropy};
 use crate::relevance::training::pooled::NAME;
 
 /// Shares of the pooled teacher that the rehearsals try.
@@ -42,9 +42,9 @@ pub struct Rehearsal {
     pub oracle: f64,
     /// What the labels say of themselves beside how right they are: the default, the pool of aligned
     /// teachers, the same with the class shares known.
-    pub default_said: Said,
-    pub aligned_said: Said,
-    pub with_shares_said: Said,
+    pub default_said: SelfEstimate,
+    pub aligned_said: SelfEstimate,
+    pub with_shares_said: SelfEstimate,
     /// The losses without each of the teachers, under the same theta.
     pub without: Vec<Without>,
     /// The rows and their soft labels: what abstaining would be worth is read from them.
@@ -57,7 +57,7 @@ pub struct Rehearsal {
 /// How right labels are, and how right they say they are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Said {
+pub struct SelfEstimate {
     /// Share of rows whose largest probability is that of their class.
     pub accuracy: f64,
     /// Mean of the largest probability: the accuracy that the labels promise.
@@ -75,15 +75,19 @@ pub struct Without {
     pub aligned: f64,
 }
 
-impl Said {
+impl SelfEstimate {
     /// Of soft labels `[n, C]` whose true classes these are.
-    pub(super) fn of(p: &[f64], labels: &[u16]) -> Said {
+    pub(super) fn of(p: &[f64], labels: &[u16]) -> SelfEstimate {
         let classes = p.len() / labels.len();
         let n = labels.len() as f64;
         let mean = |of: fn(&[f64]) -> f64| p.chunks_exact(classes).map(of).sum::<f64>() / n;
         let right =
-            p.chunks_exact(classes).zip(labels).filter(|(p, y)| first_largest(p) == usize::from(**y)).count();
-        Said { accuracy: right as f64 / n, confidence: mean(|p| p[first_largest(p)]), entropy: mean(entropy) }
+            p.chunks_exact(classes).zip(labels).filter(|(p, y)| argmax(p) == usize::from(**y)).count();
+        SelfEstimate {
+            accuracy: right as f64 / n,
+            confidence: mean(|p| p[argmax(p)]),
+            entropy: mean(entropy),
+        }
     }
 }
 
@@ -100,8 +104,8 @@ pub struct Mixed {
     pub aligned: f64,
     pub with_shares: f64,
     pub with_labels: Option<f64>,
-    pub aligned_said: Said,
-    pub with_shares_said: Said,
+    pub aligned_said: SelfEstimate,
+    pub with_shares_said: SelfEstimate,
     /// Without each of the teachers, in the order of [`Rehearsal::without`]; the pooled one keeps its rows.
     pub without: Vec<f64>,
     /// Soft labels `[n, C]`.

@@ -11,8 +11,8 @@ use crate::relevance::fusion::base_rate::{LEAST_SHARE, shift_to_shares};
 use crate::relevance::fusion::gating::{EVIDENCE, PARAMETERS, Task, Theta, evidence};
 use crate::relevance::maths::newton::{Local, minimize};
 use crate::relevance::maths::probability::{CALIBRATED_FLOOR, floor, log_loss, softmax};
-use crate::relevance::transfer::cross_loss::{Judgement, share_term};
-use crate::relevance::transfer::sources::World;
+use crate::relevance::transfer::cross_loss::{CrossLoss, share_term};
+use crate::relevance::transfer::sources::SourceScores;
 
 /// Coordinates in which the ridge is a ball: v = SCALE theta.
 const SCALE: [f64; PARAMETERS] = [0.608, 0.0909, 0.510, 1.0, 1.0, 1.0];
@@ -46,15 +46,15 @@ pub struct Training {
 }
 
 /// What the teachers without `k` say of each other, for every k.
-pub fn judgements_without(world: &World) -> Vec<Judgement> {
+pub fn judgements_without(world: &SourceScores) -> Vec<CrossLoss> {
     (0..world.teachers())
         .into_par_iter()
-        .map(|q| Judgement::new(world, &others(world.teachers(), q)))
+        .map(|q| CrossLoss::new(world, &others(world.teachers(), q)))
         .collect()
 }
 
 /// Trains the gate; `without[q]` is the judgement of all teachers but q.
-pub fn train(world: &World, without: &[Judgement]) -> Training {
+pub fn train(world: &SourceScores, without: &[CrossLoss]) -> Training {
     let count = world.teachers();
     let targets: Vec<usize> = (0..count).filter(|q| count >= LEAST_TEACHERS && world.learned(*q)).collect();
     let pseudo_targets: Vec<PseudoTarget> =
@@ -132,7 +132,7 @@ pub fn others(count: usize, q: usize) -> Vec<usize> {
     (0..count).filter(|k| *k != q).collect()
 }
 
-fn pseudo_target(world: &World, judgement: &Judgement, q: usize) -> Option<PseudoTarget> {
+fn pseudo_target(world: &SourceScores, judgement: &CrossLoss, q: usize) -> Option<PseudoTarget> {
     let rows = world.pseudo_target(q)?;
     let rest = others(world.teachers(), q);
     let (k, c, n) = (rest.len(), world.classes, rows.len());

@@ -3,14 +3,14 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::relevance::transfer::sources::World;
+use crate::relevance::transfer::sources::SourceScores;
 
 const V_CLIP: f64 = 1.5;
 
 /// What the teachers S say of each other on their histories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Judgement {
+pub struct CrossLoss {
     /// Foreign slope of each teacher `[S]`.
     pub slopes: Vec<f64>,
     /// `M[k][q]`: log-loss of calibrated teacher k on history q; none where q has no history, or no table of
@@ -26,9 +26,9 @@ pub struct Judgement {
     pub shares: Vec<Option<Vec<f64>>>,
 }
 
-impl Judgement {
+impl CrossLoss {
     /// Slopes, cross-loss and shares of `set`, a list of teachers.
-    pub fn new(world: &World, set: &[usize]) -> Self {
+    pub fn new(world: &SourceScores, set: &[usize]) -> Self {
         let slopes: Vec<f64> = set.par_iter().map(|&k| world.slope(k, set)).collect();
         let pairs: Vec<(usize, usize)> =
             (0..set.len()).flat_map(|k| (0..set.len()).map(move |q| (k, q))).collect();
@@ -39,7 +39,7 @@ impl Judgement {
         let relative = relative(&cross_loss, &learned);
         let home = set.par_iter().map(|&k| world.cross_loss(k, 1.0, k)).collect();
         let shares = set.iter().map(|&k| world.share(k)).collect();
-        Judgement { slopes, cross_loss, relative, home, shares }
+        CrossLoss { slopes, cross_loss, relative, home, shares }
     }
 
     /// The same teachers without the one at `place`, who keep the slopes that its history helped to find.
@@ -48,7 +48,7 @@ impl Judgement {
             left(&self.cross_loss, place).iter().map(|row| left(row, place)).collect();
         let shares = left(&self.shares, place);
         let learned: Vec<bool> = shares.iter().map(Option::is_some).collect();
-        Judgement {
+        CrossLoss {
             slopes: left(&self.slopes, place),
             relative: relative(&cross_loss, &learned),
             cross_loss,
@@ -92,7 +92,7 @@ fn relative(cross_loss: &[Vec<Option<f64>>], learned: &[bool]) -> Vec<Vec<f64>> 
 }
 
 /// The gate's share term: mean_k ln pi_k - ln(mean_x mean_k p_k) `[C]`; 0 without any history.
-pub fn share_term(judgement: &Judgement, mean: &[f64]) -> Vec<f64> {
+pub fn share_term(judgement: &CrossLoss, mean: &[f64]) -> Vec<f64> {
     match judgement.prior() {
         Some(prior) => prior.iter().zip(mean).map(|(prior, m)| prior - m.ln()).collect(),
         None => vec![0.0; mean.len()],

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::relevance::maths::probability::{
-    CALIBRATED_FLOOR, SHARE_FLOOR, first_largest, floor, softmax, steep_floor,
+    CALIBRATED_FLOOR, SHARE_FLOOR, argmax, floor, softmax, steep_floor,
 };
 use crate::relevance::transfer::calibrate::{Calibration, Part};
 
@@ -33,7 +33,7 @@ pub struct Cell {
 pub fn cells(raw: &[f64], classes: usize, labels: &[u16], label_classes: usize) -> Vec<Cell> {
     let rows: Vec<&[f64]> = raw.chunks_exact(classes).collect();
     let place = |i: usize| {
-        let top = first_largest(rows[i]);
+        let top = argmax(rows[i]);
         // Back and forth over the classes, so that for two of them the order is that of the logit.
         (top, if top.is_multiple_of(2) { -rows[i][top] } else { rows[i][top] })
     };

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::relevance::maths::probability::{CALIBRATED_FLOOR, SHARE_FLOOR, evenly, floor, softmax};
+use crate::relevance::maths::probability::{CALIBRATED_FLOOR, SHARE_FLOOR, floor, softmax, spaced_rows};
 use crate::relevance::transfer::calibrate::{Calibration, Part, foreign_slope, own_calibration};
 use crate::relevance::transfer::reliability::Tables;
 
@@ -44,12 +44,12 @@ pub struct History {
 
 /// The rows of a history of `rows` rows that stand for it when it plays the target.
 pub fn pseudo_rows(rows: usize) -> Vec<usize> {
-    evenly(rows, PSEUDO_ROWS)
+    spaced_rows(rows, PSEUDO_ROWS)
 }
 
 /// The teachers, own-calibrated, on all histories.
 #[derive(Debug)]
-pub struct World {
+pub struct SourceScores {
     pub classes: usize,
     pub names: Vec<String>,
     /// ln n_k, n_k clipped to [100, 10000].
@@ -78,7 +78,7 @@ struct Calibrated {
     pseudo_raw: Vec<Vec<f64>>,
 }
 
-impl World {
+impl SourceScores {
     /// Calibrates every teacher on its own held-out rows; the scores are turned into calibrated ones in
     /// place.
     pub fn new(teachers: Vec<Teacher>, classes: usize) -> Result<Self> {
@@ -98,7 +98,7 @@ impl World {
             }
         };
         let histories = teachers.into_par_iter().map(|t| t.history.map(source)).collect();
-        Ok(World { classes, names, log_rows, calibrations, histories })
+        Ok(SourceScores { classes, names, log_rows, calibrations, histories })
     }
 
     /// Teachers K.
@@ -146,7 +146,8 @@ impl World {
 
     fn part(&self, k: usize, home: bool, history: &Calibrated) -> Option<Part> {
         let judges = Self::judges(history, home);
-        let rows: Vec<usize> = evenly(judges.len(), SOURCE_ROWS).into_iter().map(|i| judges.at(i)).collect();
+        let rows: Vec<usize> =
+            spaced_rows(judges.len(), SOURCE_ROWS).into_iter().map(|i| judges.at(i)).collect();
         let ln_own = rows
             .iter()
             .flat_map(|r| &history.ln_own[k][r * self.classes..(r + 1) * self.classes])

@@ -15,7 +15,7 @@ use polars::prelude::{Column, DataFrame, IntoLazy, JoinArgs, JoinType, SortMulti
 
 use crate::error::{Error, Result};
 use crate::lake::bridge::to_arrow;
-use crate::lake::part::{self, Part, Use};
+use crate::lake::part::{self, Part, Purpose};
 use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::profile::distance::{Distances, LEAST_JS};
@@ -46,7 +46,7 @@ impl Mapped for Step {
             || ExactMeans::new(names.len()),
             |piece, weights| {
                 let path = SOFT_LABELS.part(run, piece);
-                let mut out = Part::create(run.directory.store, &path, &schema, Use::Published)?;
+                let mut out = Part::create(run.directory.store, &path, &schema, Purpose::Published)?;
                 let mut rows = 0;
                 part::read(&SCORES.part(run, piece), |batch| {
                     rows += batch.num_rows() as u64;
@@ -111,7 +111,7 @@ fn fused_batch(
     means: &mut ExactMeans,
 ) -> Result<RecordBatch> {
     let (rows, classes) = (batch.num_rows(), run.pipeline.classes.len());
-    let mut floats = vec![Vec::with_capacity(rows); classes + fuser.room().weights.len() + 2];
+    let mut floats = vec![Vec::with_capacity(rows); classes + fuser.scratch().weights.len() + 2];
     let mut agree = [const { Vec::new() }; 3];
     let mut broken = None;
     each_row(fuser, &Scores::of(batch, teachers, classes)?, rows, |i, fused| {

@@ -98,7 +98,7 @@ impl Known {
         match self {
             Known::Nothing => Ok(vec![0.0; classes]),
             Known::Shares(ranges) => {
-                let (mut means, mut fused) = (ExactMeans::new(classes), fuser.room());
+                let (mut means, mut fused) = (ExactMeans::new(classes), fuser.scratch());
                 let mut z = Vec::with_capacity(rows.len() * classes);
                 for (raw, s) in rows {
                     fuser.row(raw, s, &mut fused);
@@ -187,7 +187,7 @@ fn labelled(run: &Run, scored: &Scored, mut labels: HashMap<String, u16>) -> Res
 }
 
 fn shift_labelled(fuser: &Fuser, rows: impl Iterator<Item = (u16, Row)>) -> Result<Vec<f64>> {
-    let (mut z, mut classes, mut fused) = (Vec::new(), Vec::new(), fuser.room());
+    let (mut z, mut classes, mut fused) = (Vec::new(), Vec::new(), fuser.scratch());
     for (class, (raw, s)) in rows {
         fuser.row(&raw, &s, &mut fused);
         z.extend(&fused.z);

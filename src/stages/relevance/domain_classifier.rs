@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::features::coded::coded_columns;
 use crate::lake::part;
-use crate::relevance::maths::probability::evenly;
+use crate::relevance::maths::probability::spaced_rows;
 use crate::run::context::Run;
 use crate::sources::history;
 use crate::stages::artifacts::{Profile, SAMPLE};
@@ -46,7 +46,7 @@ fn target_rows(run: &Run, profile: &Profile, units: usize) -> Result<Vec<Vec<f32
 
 /// At most [`ROWS`] rows, evenly spaced.
 fn thin(columns: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let rows = evenly(columns.first().map_or(0, Vec::len), ROWS);
+    let rows = spaced_rows(columns.first().map_or(0, Vec::len), ROWS);
     columns.iter().map(|c| rows.iter().map(|i| c[*i]).collect()).collect()
 }
 
@@ -89,14 +89,14 @@ fn area_of(run: &Run, k: usize, profile: &Profile, target: &[Vec<f32>]) -> Resul
     model.predict(&columns, &mut p);
     let (ours, theirs): (Vec<_>, Vec<_>) =
         p.chunks_exact(2).map(|p| p[1]).enumerate().partition(|(i, _)| *i >= count(0, 1));
-    Ok(area(
+    Ok(roc_auc(
         &theirs.into_iter().map(|p| p.1).collect::<Vec<_>>(),
         &ours.into_iter().map(|p| p.1).collect::<Vec<_>>(),
     ))
 }
 
 /// P(score of a positive > score of a negative) + half of P(equal); none where a side is empty.
-pub fn area(negatives: &[f64], positives: &[f64]) -> Option<f64> {
+pub fn roc_auc(negatives: &[f64], positives: &[f64]) -> Option<f64> {
     let mut sorted = negatives.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let wins: f64 = positives
@@ -109,13 +109,13 @@ pub fn area(negatives: &[f64], positives: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::area;
+    use super::roc_auc;
 
     #[test]
     fn the_area_counts_ordered_pairs_and_halves_ties() {
-        assert_eq!(area(&[0.1, 0.2], &[0.3, 0.4]), Some(1.0));
-        assert_eq!(area(&[0.1, 0.5], &[0.5, 0.4]), Some(0.625));
-        assert_eq!(area(&[0.3; 3], &[0.3; 2]), Some(0.5));
-        assert_eq!(area(&[], &[0.3]), None);
+        assert_eq!(roc_auc(&[0.1, 0.2], &[0.3, 0.4]), Some(1.0));
+        assert_eq!(roc_auc(&[0.1, 0.5], &[0.5, 0.4]), Some(0.625));
+        assert_eq!(roc_auc(&[0.3; 3], &[0.3; 2]), Some(0.5));
+        assert_eq!(roc_auc(&[], &[0.3]), None);
     }
 }

@@ -17,7 +17,7 @@ use crate::relevance::findings::{
     DropOne, Findings, Published, Seen, abroad, loss_change, own_skill, verdict,
 };
 use crate::relevance::fusion::fuse::{Fused, Fuser};
-use crate::relevance::maths::probability::{entropy, first_largest};
+use crate::relevance::maths::probability::{argmax, entropy};
 use crate::relevance::profile::distance::{Distances, irrelevant};
 use crate::relevance::profile::known::Known;
 use crate::relevance::training::calculator::Calculator;
@@ -111,7 +111,7 @@ fn sketches(run: &Run, calculator: &Calculator, fused: &[Kept]) -> ScoreSketches
         scores.extend(names.iter().enumerate().map(|(k, t)| sketches::score(&t.name, class, teacher(k, c))));
     }
     let said: Vec<Vec<usize>> =
-        fused.iter().map(|f| f.p.chunks_exact(classes).map(first_largest).collect()).collect();
+        fused.iter().map(|f| f.p.chunks_exact(classes).map(argmax).collect()).collect();
     let agree =
         |a: usize, b: usize| said.iter().filter(|s| s[a] == s[b]).count() as f64 / said.len().max(1) as f64;
     let each = 0..names.len();
@@ -159,7 +159,7 @@ fn fuse_all<T: Send>(
 ) -> Vec<T> {
     let classes = fuser.blend().classes;
     let chunk = |rows: &[Row]| -> Vec<T> {
-        let mut room = fuser.room();
+        let mut room = fuser.scratch();
         rows.iter()
             .map(|row| {
                 let shorter = left.map(|k| without(row, k, classes));
@@ -183,7 +183,7 @@ fn share(holds: bool) -> f64 {
 fn seen(fused: &[Kept], fuser: &Fuser) -> Seen {
     Seen {
         accounts: fused.len(),
-        confidence: mean(fused, |f| f.label[first_largest(&f.label)]),
+        confidence: mean(fused, |f| f.label[argmax(&f.label)]),
         entropy: mean(fused, |f| entropy(&f.label)),
         rivals_differ: [0, 1, 2].map(|rival| mean(fused, |f| share(!f.agree[rival]))),
         diversity: diversity(fused.iter().map(|f| f.p.as_slice()), fuser.blend().classes),
@@ -202,7 +202,7 @@ fn drop_one(
     let judgement = (k < calculator.teachers.len()).then_some(&calculator.judgement);
     let moved =
         |(a, b): (&Kept, &Vec<f64>)| a.label.iter().zip(b).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
-    let changes = |(a, b): (&Kept, &Vec<f64>)| share(first_largest(&a.label) != first_largest(b));
+    let changes = |(a, b): (&Kept, &Vec<f64>)| share(argmax(&a.label) != argmax(b));
     let rows = with.len().max(1) as f64;
     let (loss_change, rehearsals) = loss_change(rehearsed, published, &teacher);
     DropOne {
