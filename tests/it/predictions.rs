@@ -59,7 +59,7 @@ fn agrees(folder: &str, name: &str) {
         ["home", "tmp", "cwd"].iter().all(|folder| work.files(folder).is_empty()),
         "{name}: ONNX Runtime leaves traces"
     );
-    let scores = work.table(&format!("out/_runs/scores/ds={DATE}/score/scores/part-00000.parquet"));
+    let scores = work.parts(&format!("out/_runs/scores/ds={DATE}/score/scores"));
     assert_eq!(scores.num_rows(), accounts.num_rows(), "{name}");
     for (c, class) in classes.iter().enumerate() {
         let (ours, theirs) = (floats(&scores, &format!("t0_{c}")), floats(&accounts, &format!("p_{class}")));
