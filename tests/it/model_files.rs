@@ -224,7 +224,7 @@ fn a_bundle_is_made_of_what_model_and_history_say() {
             ])
             .is("stage_done");
         }
-        let scores = work.table(&format!("out/_runs/scores/ds={DATE}/score/scores/part-00000.parquet"));
+        let scores = work.parts(&format!("out/_runs/scores/ds={DATE}/score/scores"));
         let (ours, theirs) = (floats(&scores, "t0_1"), floats(&accounts, "p_fraud"));
         let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(gap < 1e-6, "{shape}: {gap}");

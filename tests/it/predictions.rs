@@ -5,7 +5,6 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
-use arrow::compute::concat_batches;
 
 use crate::workdir::{DATE, Workdir, fixture, floats, read, with};
 
@@ -60,10 +59,7 @@ fn agrees(folder: &str, name: &str) {
         ["home", "tmp", "cwd"].iter().all(|folder| work.files(folder).is_empty()),
         "{name}: ONNX Runtime leaves traces"
     );
-    let folder = format!("out/_runs/scores/ds={DATE}/score/scores");
-    let parts: Vec<_> =
-        work.files(&folder).into_keys().map(|f| work.table(&format!("{folder}/{f}"))).collect();
-    let scores = concat_batches(&parts[0].schema(), &parts).expect("parts alike");
+    let scores = work.parts(&format!("out/_runs/scores/ds={DATE}/score/scores"));
     assert_eq!(scores.num_rows(), accounts.num_rows(), "{name}");
     for (c, class) in classes.iter().enumerate() {
         let (ours, theirs) = (floats(&scores, &format!("t0_{c}")), floats(&accounts, &format!("p_{class}")));

@@ -141,6 +141,16 @@ impl Workdir {
         read(&self.path(path))
     }
 
+    /// All Parquet files of a folder, in the order of their names.
+    pub fn parts(&self, folder: &str) -> RecordBatch {
+        let entries = fs::read_dir(self.path(folder)).expect("a folder of parts").flatten();
+        let mut files: Vec<PathBuf> = entries.map(|e| e.path()).collect();
+        files.retain(|f| f.extension().is_some_and(|e| e == "parquet"));
+        files.sort();
+        let parts: Vec<RecordBatch> = files.iter().map(|f| read(f)).collect();
+        concat_batches(&parts.first().expect("a part").schema(), &parts).expect("one schema")
+    }
+
     pub fn write_table(&self, path: &str, batch: &RecordBatch) {
         self.write_bytes(path, &parquet(batch, 64));
     }
