@@ -21,9 +21,10 @@ fn taken_for(value: &str) -> Option<&'static str> {
     let of_time = text.chars().all(|c| c.is_ascii_digit() || "-/.: TZ+,".contains(c));
     if text == "__HIVE_DEFAULT_PARTITION__" {
         Some("null")
-    } else if text.parse::<f64>().is_ok() || (!text.is_empty() && text.chars().all(char::is_numeric)) {
-        Some("a number")
-    } else if ["0x", "0b", "0o"].iter().any(|p| unsigned.strip_prefix(p).is_some_and(digits)) {
+    } else if text.parse::<f64>().is_ok()
+        || (!text.is_empty() && text.chars().all(char::is_numeric))
+        || ["0x", "0b", "0o"].iter().any(|p| unsigned.strip_prefix(p).is_some_and(digits))
+    {
         Some("a number")
     } else if ["true", "false"].contains(&lower.as_str()) {
         Some("true or false")

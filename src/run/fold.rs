@@ -139,7 +139,11 @@ mod tests {
 
     #[test]
     fn every_piece_is_taken_once_and_the_first_error_wins() {
-        assert_eq!(over(3..1000, || 0u64, |i, s| Ok(*s += i as u64)).unwrap(), (3..1000).sum::<u64>());
+        let add = |i: usize, sum: &mut u64| {
+            *sum += i as u64;
+            Ok(())
+        };
+        assert_eq!(over(3..1000, || 0u64, add).unwrap(), (3..1000).sum::<u64>());
         assert_eq!(over(3..3, || 7u64, |_, _| Ok(())).unwrap(), 7);
         let failing = |i: usize, _: &mut u64| match i {
             0..40 => Ok(()),

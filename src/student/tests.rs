@@ -391,9 +391,9 @@ fn counts(rows: std::ops::Range<u64>, columns: u64, classes: usize) -> Owned {
         .map(|j| rows.clone().map(|i| (mix(j, i) % 40).saturating_sub(36) as f32).collect())
         .collect();
     let mut soft = Vec::new();
+    let gap = |row: usize, c: usize| f64::from(columns[c][row] - columns[c + classes][row]);
     for row in 0..columns[0].len() {
-        let mut z: Vec<f64> =
-            (0..classes).map(|c| f64::from(columns[c][row] - columns[c + classes][row])).collect();
+        let mut z: Vec<f64> = (0..classes).map(|c| gap(row, c)).collect();
         softmax(&mut z);
         soft.extend(z);
     }

@@ -6,6 +6,9 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, new_null_ar
 
 use crate::workdir::{PART_0, PART_1, Ran, Workdir, floats, texts, with};
 
+/// What is made of a column.
+type Change = Box<dyn Fn(&RecordBatch) -> ArrayRef>;
+
 fn changed(name: &str, change: impl Fn(&RecordBatch) -> ArrayRef, more: &[&str]) -> (Workdir, Ran) {
     let work = Workdir::new();
     for part in [PART_0, PART_1] {
@@ -40,7 +43,7 @@ fn columns_that_are_emptied_padded_upper_cased_or_scaled_are_seen_and_lower_the_
     };
     let empty =
         |t: &RecordBatch| new_null_array(t.column_by_name("country").unwrap().data_type(), t.num_rows());
-    let cases: [(&str, Box<dyn Fn(&RecordBatch) -> ArrayRef>); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("country", Box::new(empty)),
         ("country", Box::new(text(|v| format!("{v:<10}")))),
         (

@@ -67,9 +67,9 @@ fn commit(work: &Workdir) -> Ran {
 
 /// All units of a stage in another order, two processes at a time; every fifth unit is done by both of them.
 fn shuffled(work: &Workdir, stage: &str, units: usize) {
-    let step = (37..).find(|s| units % s != 0 || units == 1).expect("a step");
+    let step = (37..).find(|s| !units.is_multiple_of(*s) || units == 1).expect("a step");
     let order: Vec<usize> = (0..units).map(|i| (i * step + 5) % units).collect();
-    let twice = |u: &usize| if u % 5 == 0 { vec![*u, *u] } else { vec![*u] };
+    let twice = |u: &usize| if u.is_multiple_of(5) { vec![*u, *u] } else { vec![*u] };
     let order: Vec<usize> = order.iter().flat_map(twice).collect();
     for pair in order.chunks(2) {
         let running: Vec<_> = pair.iter().map(|unit| Ran::start(work_on(work, stage, *unit))).collect();
@@ -195,7 +195,7 @@ fn a_teacher_that_turns_out_to_be_no_copy_counts_wherever_that_is_found() {
         (0..ROWS).partition(|i| countries[*i].as_deref() == Some("US"));
     let first = (0..PIECE).map(|i| without[i % without.len()]);
     let all = accounts(&target, first.chain((0..PIECE).map(|i| with[i % with.len()])));
-    work.write_target(&[all.clone()], PIECE);
+    work.write_target(std::slice::from_ref(&all), PIECE);
     work.edit("teachers/copy/teacher.toml", "\"US\"", "\"nowhere\"");
     let ran = work.run(&[]);
     ran.is("published");

@@ -97,9 +97,13 @@ fn compare(operands: &mut [Expr], schema: &Schema, refused: &mut Option<String>)
             Holds::Number if text => cast(&mut operands[i], pl::DataType::Float64),
             Holds::Date if text => cast(&mut operands[i], pl::DataType::Date),
             Holds::Timestamp if text => {
-                // A day alone is its first instant.
-                if !operands[i].to_string().contains(':') {
-                    cast(&mut operands[i], pl::DataType::Date);
+                match instant(&operands[i].to_string()) {
+                    Some(microseconds) => operands[i] = pl::lit(microseconds),
+                    // A day alone is its first instant.
+                    None if !operands[i].to_string().contains(':') => {
+                        cast(&mut operands[i], pl::DataType::Date);
+                    }
+                    None => {}
                 }
                 cast(&mut operands[i], timestamp);
             }
@@ -121,6 +125,15 @@ fn compare(operands: &mut [Expr], schema: &Schema, refused: &mut Option<String>)
             _ => {}
         }
     }
+}
+
+/// Microseconds since 1970 of a day and a time of day, as SQL writes them or as ISO 8601 does.
+fn instant(literal: &str) -> Option<i64> {
+    let text = literal.trim_matches('"').trim_end_matches('Z').replacen('T', " ", 1);
+    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]
+        .iter()
+        .find_map(|form| chrono::NaiveDateTime::parse_from_str(&text, form).ok())
+        .map(|at| at.and_utc().timestamp_micros())
 }
 
 /// The type of a literal, or of a list of them; none where the expression is none.

@@ -160,7 +160,8 @@ impl Source {
             Err(replaced) => replaced,
         };
         self.check_sizes(piece, &roots)?;
-        file.fetch(&self.ranges(piece, &roots))?;
+        let ranges = guarded(|| Ok(self.ranges(piece, &roots))).map_err(refused)?;
+        file.fetch(&ranges)?;
         let built = guarded(|| {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
             let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());

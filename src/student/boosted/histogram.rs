@@ -8,6 +8,9 @@ use rayon::prelude::*;
 
 use crate::student::boosted::bins::{BINS, Binned, LANES};
 
+/// Some groups of columns and their sums.
+type Groups<'a> = (&'a [u32], &'a mut [Sum]);
+
 /// Bits of the hessian's sum; the gradient's has the others.
 const H_BITS: u32 = 30;
 const H_MASK: i64 = (1 << H_BITS) - 1;
@@ -148,7 +151,7 @@ impl<'a> Search<'a> {
         large: &mut Histogram,
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
-        let of = |((groups, small), (_, large)): ((&[u32], &mut [Sum]), (&[u32], &mut [Sum]))| {
+        let of = |((groups, small), (_, large)): (Groups, Groups)| {
             self.fill(small, groups, rows);
             large.iter_mut().zip(&*small).for_each(|(l, s)| *l = *l - *s);
             (self.best_of(groups, small, totals.0), self.best_of(groups, large, totals.1))
