@@ -142,7 +142,7 @@ pub fn sentences(findings: &Findings) -> Vec<String> {
     out.extend(lost(findings));
     out.push(match (findings.accuracy, findings.log_loss) {
         (Some(a), Some(l)) => format!(
-            "Estimated accuracy {:.3}, give or take {:.3} ({:.2} to {:.2}), log-loss {:.3}, give or take {:.3}: from {} rehearsals; such brackets held in about nine cases of ten.",
+            "Estimated accuracy {:.3}, give or take {:.3} ({:.2} to {:.2}), log-loss {:.3}, give or take {:.3}: from {} rehearsals; such brackets held in more than four cases of five.",
             a.value, a.error, a.low, a.high, l.value, l.error, findings.rehearsals
         ),
         _ => format!("No accuracy is estimated: that takes three rehearsals, there are {}.", findings.rehearsals),
