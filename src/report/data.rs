@@ -1,4 +1,4 @@
-//! What the page says, in numbers: made by [`super::gather`] from the tables and records of a date, drawn by [`super::html`].
+//! What the page says, in numbers: made by `gather` from the tables and records of a date, drawn by `html`.
 //!
 //! Shares and probabilities are within 0 and 1, losses in nats, divergences in bits unless a field says otherwise. `None` is what was not measured.
 

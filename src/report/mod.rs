@@ -1,6 +1,6 @@
 //! The page that people read: one HTML file made from the published tables and the records of a run alone.
 //!
-//! [`gather`] reads them into a [`data::Report`], [`html`] draws it. Every run leaves the page in its run directory; `coldstart report` makes it again, with
+//! `gather` reads them into a [`data::Report`], `html` draws it. Every run leaves the page in its run directory; `coldstart report` makes it again, with
 //! the labels that have arrived since, or writes it elsewhere.
 
 pub mod data;

@@ -10,7 +10,7 @@
 //! | anything else | refused by name |
 //!
 //! A glob sees what the directory above would see: what is hidden there is not data here either. Files that
-//! belong to a table of a format of its own are refused, by whatever name they were reached ([`format`]).
+//! belong to a table of a format of its own are refused, by whatever name they were reached (`format`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

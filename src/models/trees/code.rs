@@ -150,7 +150,7 @@ pub enum Way {
 #[repr(align(16))]
 pub struct Step {
     pub threshold: f32,
-    /// Position in [`Batch::walked`].
+    /// Position in `Batch::walked`.
     pub column: u32,
     /// Where to go if not `value <= threshold`, and if so.
     pub next: [u32; 2],

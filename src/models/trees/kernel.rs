@@ -10,7 +10,7 @@ pub trait Task {
     fn run<K: Kernel>(self);
 }
 
-/// The loops that are written by hand for a processor. [`Isa::run`] alone picks one.
+/// The loops that are written by hand for a processor. `Isa::run` alone picks one.
 pub trait Kernel {
     /// Up to so many thresholds are cheaper compared with than searched.
     const FEW: usize;

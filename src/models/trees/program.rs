@@ -1,6 +1,6 @@
 //! An [`Ensemble`] compiled for evaluation of many rows at once.
 //!
-//! A *slab* is [`ROWS`] rows; a [`Lane`] has one bit for each. Every distinct question that the splits ask
+//! A *slab* is `ROWS` rows; a `Lane` has one bit for each. Every distinct question that the splits ask
 //! ("is column 3 <= 0.25, NaN to the left?") is one *condition*, answered once for all the trees of a
 //! [`Batch`]. A tree is then bit logic on lanes: the rows that reach a node, split by its condition, reach
 //! its children. The leaf that a row ends in is read off as a binary number, one lane (*plane*) for each

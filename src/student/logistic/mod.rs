@@ -34,7 +34,7 @@ pub fn fit(sample: &Sample) -> Result<Logistic> {
     fit_to(sample, sample.rows())
 }
 
-/// [`fit`] to at most [`WARM_ROWS`] rows, evenly spread: as good a start for trees, and enough to see how
+/// [`fit`] to at most `WARM_ROWS` rows, evenly spread: as good a start for trees, and enough to see how
 /// well a linear function keeps the soft labels.
 pub fn fit_to_few(sample: &Sample) -> Result<Logistic> {
     fit_to(sample, WARM_ROWS)

@@ -2,7 +2,7 @@
 //!
 //! `TreeEnsembleClassifier` and `TreeEnsembleRegressor` list all nodes of all trees, leaves among them, and
 //! the weights that leaves add to classes or targets; `TreeEnsemble` lists splits and leaves apart, and the
-//! trees' roots. Both become [`Nodes`].
+//! trees' roots. Both become `Nodes`.
 
 use std::collections::{HashMap, HashSet};
 
