@@ -2,7 +2,6 @@
 //! Parquet of the log decoded. It writes nothing.
 
 use std::io::Cursor;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 

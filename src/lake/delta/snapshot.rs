@@ -5,20 +5,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::history_manager::{HistoryCommitType, latest_version_as_of};
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
 use delta_kernel::table_features::ColumnMappingMode;
-use delta_kernel::{Engine, EngineData, KernelError};
+use delta_kernel::{Engine, KernelError};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::lake::delta::engine::{LogEngine, encoded, outward, url};
+use crate::lake::delta::engine::{LogEngine, outward, url};
 use crate::lake::input;
 use crate::lake::location::{Location, unescape};
 use crate::lake::table::{Column, InTable, Pin, TableFile, TableRead};
