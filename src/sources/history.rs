@@ -15,7 +15,6 @@ use crate::lake::scan::{Accounts, read_all};
 use crate::process::log::Log;
 use crate::relevance::profile::profiles::Summary;
 use crate::sources::sketch::Sketch;
-use crate::sources::trial;
 use crate::teacher::Teacher;
 
 /// An opened history, which is read in blocks.
@@ -136,15 +135,6 @@ impl History {
             }
             _ => Ok(odd),
         }
-    }
-
-    /// Up to `count` of its rows, from several places.
-    pub fn sample(&self, count: usize) -> Result<Option<Block>> {
-        let columns: Vec<String> =
-            self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect();
-        let batch = trial::sample(&self.accounts, &columns, count).map_err(|e| self.about(e))?;
-        let decode = |batch| trial::decode(&self.accounts, &batch, &self.features).map_err(|e| self.about(e));
-        batch.map(decode).transpose()
     }
 
     /// A summary of each feature that the history holds; what is not finite is logged.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Kind, Result};
 use crate::lake::delta;
 use crate::lake::input;
-use crate::lake::location::Location;
+use crate::lake::location::{Location, unescape};
 use crate::lake::scan::format::{self, Format, hidden, hidden_after, names};
 use crate::lake::table::{InTable, Pin, TableFile};
 
@@ -311,20 +311,6 @@ pub fn escape(value: &str) -> String {
         }
     }
     out
-}
-
-fn unescape(value: &str) -> String {
-    let bytes = value.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = (bytes[i] == b'%')
-            .then(|| value.get(i + 1..i + 3).and_then(|h| u8::from_str_radix(h, 16).ok()))
-            .flatten();
-        out.push(hex.unwrap_or(bytes[i]));
-        i += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(out).unwrap_or_else(|_| value.to_string())
 }
 
 #[cfg(test)]
