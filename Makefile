@@ -126,15 +126,15 @@ faults: setup ## the faults that a scheduled job must survive, those that take s
 faults-long: setup ## the same with real kills at random points; takes minutes
 	@.venv/bin/python fixtures/faults.py --long
 
-lakehouse: ## builds the program that also reads Delta tables and object stores (docs/lakehouse.md), in place of the one that does not
+lakehouse: ## builds the program that also has Delta tables and object stores (docs/lakehouse.md), in place of the one that has not
 	cargo build --release --locked --features lakehouse
 
 target/lakehouse/venv/.done: fixtures/lakehouse/requirements.txt fixtures/setup.sh
 	@fixtures/setup.sh target/lakehouse/venv fixtures/lakehouse/requirements.txt
 
-lakehouse-test: setup target/lakehouse/venv/.done lakehouse ## accounts in Delta tables and on an S3 server (ONLY=part of a case's name)
+lakehouse-test: setup target/lakehouse/venv/.done lakehouse ## Delta tables and an S3 server, in and out (ONLY=part of a case's name, ROUNDS=4 of the cases that play with chance)
 	@[ -d $(DEMO)/lake ] || $(MAKE) lake
-	@target/lakehouse/venv/bin/python fixtures/lakehouse/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --only "$(ONLY)"
+	@target/lakehouse/venv/bin/python fixtures/lakehouse/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --only "$(ONLY)" --rounds "$(or $(ROUNDS),4)"
 
 FUZZED := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 

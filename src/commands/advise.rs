@@ -12,7 +12,6 @@ use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::csv;
 use crate::lake::part::{self, Part, Purpose};
-use crate::lake::publish;
 use crate::lake::scan::ids;
 use crate::lake::store::files::replace;
 use crate::lake::store::{Real, Store};
@@ -46,16 +45,12 @@ pub fn advise(
             json!({"labels": most, "needed": LEAST_LABELS}),
         );
     }
-    let folder = publish::partition(&pipeline.output_path(), "soft_labels", date);
-    if !folder.is_dir() {
-        return Err(Error::new(Kind::Missing, "nothing was published for this date")
-            .file(&folder)
-            .hint("coldstart run comes first"));
-    }
-    let files = part::list(&folder)?;
+    let tables = pipeline.tables();
+    let files = tables.parts("soft_labels", date).map_err(|e| e.hint("coldstart run comes first"))?;
     let (candidates, places) = candidates(pipeline, &files, seed)?;
     if candidates.is_empty() {
-        return Err(Error::data("every account of the published table is labelled already").file(&folder));
+        return Err(Error::data("every account of the published table is labelled already")
+            .file(tables.shown("soft_labels", date).shown()));
     }
     let start = hash(&seed.to_le_bytes()) as f64 / 2f64.powi(64);
     let drawn = draw(&candidates, most, start);

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::config::Pipeline;
 use crate::error::Result;
 use crate::features::block::Block;
-use crate::lake::publish;
 use crate::lake::store::mount;
 use crate::sources::inputs::Inputs;
 use crate::sources::{history, trial};
@@ -17,8 +16,10 @@ const ACCOUNTS: usize = 64;
 /// Opens and checks every input.
 pub fn check(pipeline: &Pipeline) -> Result<Value> {
     let output = pipeline.output_path();
-    publish::check_names(&output, pipeline.class_folders())?;
+    let tables = pipeline.tables();
+    tables.check_names(pipeline.class_folders())?;
     let inputs = Inputs::open(pipeline)?;
+    tables.check_id(inputs.accounts.field(&pipeline.target.id)?)?;
     let scored = score(pipeline, &inputs)?;
     let teachers: Vec<Value> = inputs
         .teachers
@@ -35,7 +36,7 @@ pub fn check(pipeline: &Pipeline) -> Result<Value> {
         "ignored_label_columns": inputs.ignored,
         "teachers": teachers,
         "scored": scored,
-        "output": output.display().to_string(),
+        "output": tables.output.to_string(),
         "output_file_system": mount::file_system(&output),
     }))
 }

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::config::Pipeline;
-use crate::error::{Error, Kind, Result};
-use crate::lake::publish;
+use crate::error::{Error, Result};
 use crate::report::table::Table;
 
 /// With what a date is compared.
@@ -49,14 +48,8 @@ pub fn drift(pipeline: &Pipeline, date: &str, against: Against, allowed: &Thresh
         ("score_drift", "score", "score"),
         ("class_shares", "class", "class"),
     ] {
-        let folder = publish::partition(&pipeline.output_path(), name, date);
-        if !folder.is_dir() {
-            let error = Error::new(Kind::Missing, "nothing was published for this date")
-                .file(&folder)
-                .with("date", date);
-            return Err(error.hint("coldstart run comes first"));
-        }
-        let table = Table::read(&folder)?;
+        let parts = pipeline.tables().parts(name, date);
+        let table = Table::read(&parts.map_err(|e| e.with("date", date).hint("coldstart run comes first"))?)?;
         let (names, references, dates) =
             (table.texts(column), table.texts("against"), table.texts("against_date"));
         let (psi, nulls, before, unknown) = (

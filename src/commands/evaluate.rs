@@ -1,7 +1,7 @@
 //! `coldstart evaluate`: when labels arrive, how right the published tables were, beside what they said of
 //! themselves.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use hashbrown::HashMap;
@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use crate::config::Pipeline;
 use crate::drift::sketches::reliability;
 use crate::error::{Error, Kind, Result};
+use crate::job::remote;
+use crate::lake::part;
 use crate::lake::scan::ids;
 use crate::lake::store::Real;
 use crate::lake::store::files::write_json;
-use crate::lake::{part, publish};
 use crate::relevance::maths::probability::argmax;
 use crate::report::{self, EVALUATION};
 use crate::run::directory::{Directory, PUBLISHED};
@@ -30,22 +31,20 @@ type Account = (u16, Vec<f64>);
 /// Measures both tables of a date on the accounts that the file labels (id column and `label`). No published
 /// partition: 66.
 pub fn evaluate(pipeline: &Pipeline, date: &str, labels: &Path) -> Result<Value> {
-    let published = publish::partition(&pipeline.output_path(), "soft_labels", date);
-    let parts = if published.is_dir() { part::list(&published)? } else { Vec::new() };
-    let part = parts
-        .first()
-        .ok_or_else(|| Error::new(Kind::Missing, "nothing was published for this date").file(&published))?;
+    let tables = pipeline.tables();
+    let parts = tables.parts("soft_labels", date)?;
+    let place = tables.shown("soft_labels", date);
+    let part = parts.first().ok_or_else(|| {
+        Error::new(Kind::Missing, "nothing was published for this date").file(place.shown())
+    })?;
     let labels = read_labels(pipeline, labels, &part::data_type(part, &pipeline.target.id)?)?;
     let mut out =
         json!({"status": "evaluated", "pipeline": pipeline.name, "date": date, "labels": labels.len()});
     for table in ["classification", "soft_labels"] {
-        let folder = publish::partition(&pipeline.output_path(), table, date);
-        if !folder.is_dir() {
-            return Err(Error::new(Kind::Missing, "nothing was published for this date").file(&folder));
-        }
-        let judged = join(pipeline, &folder, &labels)?;
+        let judged = join(pipeline, &tables.parts(table, date)?, &labels)?;
         if judged.is_empty() {
-            return Err(Error::data("no labelled account is in the published table").file(&folder));
+            let place = tables.shown(table, date);
+            return Err(Error::data("no labelled account is in the published table").file(place.shown()));
         }
         out[table] = measures(&judged, &pipeline.classes);
     }
@@ -55,22 +54,24 @@ pub fn evaluate(pipeline: &Pipeline, date: &str, labels: &Path) -> Result<Value>
 
 /// Keeps the measures in the run directory and makes its page anew, on which they stand beside what was said without labels.
 fn keep(pipeline: &Pipeline, date: &str, out: &mut Value) -> Result<()> {
+    remote::fetch_record(pipeline, date, &Real)?;
     let root = Directory::place(&pipeline.output_path(), &pipeline.name, date);
     if !root.join(PUBLISHED).exists() {
         return Ok(()); // another pipeline published the tables
     }
     write_json(&Real, &root.join(EVALUATION), out)?;
+    remote::keep_file(pipeline, date, EVALUATION)?;
     out["report"] = json!(report::write(&Real, pipeline, date, None)?.display().to_string());
     Ok(())
 }
 
-fn join(pipeline: &Pipeline, folder: &Path, labels: &HashMap<String, u16>) -> Result<Judged> {
+fn join(pipeline: &Pipeline, parts: &[PathBuf], labels: &HashMap<String, u16>) -> Result<Judged> {
     let mut out = Vec::new();
-    for file in part::list(folder)? {
-        part::read(&file, |batch| {
+    for file in parts {
+        part::read(file, |batch| {
             let id = batch.column_by_name(&pipeline.target.id);
             let id = ids::as_text(id.ok_or_else(|| {
-                Error::data("the id column is missing").file(&file).column(&pipeline.target.id)
+                Error::data("the id column is missing").file(file).column(&pipeline.target.id)
             })?)?;
             let p = pipeline
                 .classes

@@ -6,7 +6,10 @@ use crate::config::{Abstain, Pipeline};
 use crate::error::{Error, Result};
 use crate::lake::location::Location;
 use crate::lake::scan::locate::escape;
+use crate::lake::tables::Format;
 
+/// What to do for what the feature `lakehouse` adds.
+const BUILD: &str = "`make lakehouse` builds the program that does";
 /// The most bytes that a folder's name may have on common file systems.
 const LONGEST_NAME: usize = 255;
 
@@ -100,17 +103,42 @@ impl Pipeline {
             }
         }
         self.check_class_folders()?;
-        if self.output.format != "parquet" {
-            return bad("output.format", &self.output.format, "this build writes \"parquet\"");
+        if !["parquet", "delta"].contains(&self.output.format.as_str()) {
+            return bad(
+                "output.format",
+                &self.output.format,
+                "tables are written as \"parquet\" or \"delta\"",
+            );
         }
         self.target.pin()?;
         for (key, text) in [("target.accounts", &self.target.accounts), ("output.path", &self.output.path)] {
             Location::parse(text, &self.root).map_err(|e| e.with("key", key))?;
         }
-        if let Location::Object(uri) = Location::from(self.output_path().as_path()) {
-            return bad("output.path", &uri, "tables are written to a directory");
+        self.check_output()
+    }
+
+    fn check_output(&self) -> Result<()> {
+        let tables = self.tables();
+        let refuse = |key: &str, value: &dyn std::fmt::Display, why: &str, hint: &str| {
+            Err(Error::config(why).with("key", key).value(value).hint(hint))
+        };
+        let (here, format) = (cfg!(feature = "lakehouse"), &self.output.format);
+        match &tables.output {
+            Location::Object(uri) if !here => {
+                refuse("output.path", uri, "this program writes to directories", BUILD)
+            }
+            Location::Path(_) if !here && tables.format == Format::Delta => {
+                refuse("output.format", format, "this program writes \"parquet\"", BUILD)
+            }
+            Location::Object(uri) if tables.format == Format::Parquet && !self.output.not_atomic => refuse(
+                "output.path",
+                uri,
+                "in an object store nothing makes the Parquet files of a date appear together",
+                "output.format = \"delta\" publishes a date in one step; output.not_atomic = true writes \
+                 Parquet all the same, and a reader may meet files of two runs",
+            ),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// A class that is a folder's name is what readers make of it: each must give the very text back.

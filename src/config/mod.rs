@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::lake::location::Location;
+use crate::lake::store::digest;
 use crate::lake::table::Pin;
+use crate::lake::tables::{Format, Tables};
 use crate::relevance::fusion::decision::Rule;
 
 /// A checked pipeline. Paths are resolved against the file that named them.
@@ -223,6 +225,9 @@ pub struct Output {
     pub path: String,
     pub partition_by: Vec<String>,
     pub format: String,
+    /// Parquet in an object store, where nothing makes the files of a date appear together.
+    #[serde(skip_serializing)]
+    pub not_atomic: bool,
 }
 
 /// What to do with something that is no pipeline file.
@@ -296,8 +301,24 @@ impl Pipeline {
         self.classes.iter().filter(move |_| by_class)
     }
 
+    /// The directory of this machine in which run directories stand: the output's, or where that is an object
+    /// store a scratch directory that is its alone, below `COLDSTART_SCRATCH` or the system's temporary one.
     pub fn output_path(&self) -> PathBuf {
-        self.resolve(&self.output.path)
+        let path = self.resolve(&self.output.path);
+        match Location::from(path.as_path()) {
+            Location::Path(path) => path,
+            Location::Object(uri) => {
+                let scratch = std::env::var_os("COLDSTART_SCRATCH");
+                let below = scratch.map_or_else(std::env::temp_dir, PathBuf::from);
+                below.join(format!("coldstart-{}", &digest::text(&uri)[..16]))
+            }
+        }
+    }
+
+    /// The published tables.
+    pub fn tables(&self) -> Tables {
+        let format = if self.output.format == "delta" { Format::Delta } else { Format::Parquet };
+        Tables { output: Location::from(self.resolve(&self.output.path).as_path()), format }
     }
 
     /// Whether a pooled teacher is asked for; the reference method has none.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::error::ArrowError;
 
 use crate::drift::compare::{self, Moved};
@@ -142,7 +142,7 @@ fn text<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 }
 
 fn count(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(UInt64Array::from_iter_values(values))
+    Arc::new(Int64Array::from_iter_values(values.map(|v| v as i64)))
 }
 
 fn maybe(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {

@@ -35,7 +35,7 @@ pub fn write(
             date: date.clone(),
             features: FEATURE_SKETCHES.load_from(store, &kept).unwrap_or_default(),
             scores: SCORE_SKETCHES.load_from(store, &kept).unwrap_or_default(),
-            classes: published::record(store, &pipeline.output_path(), &pipeline.name, date)?.classes,
+            classes: published::record(store, pipeline, date)?.classes,
         })
     };
     let (first, previous) = (dates.first().map(day).transpose()?, dates.last().map(day).transpose()?);

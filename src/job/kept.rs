@@ -17,7 +17,8 @@ use crate::stages::artifacts::{
     CALCULATOR, COUNTED_PROFILE, FEATURE_SKETCHES, FUSION, SCORE_SKETCHES, SCORED, VERDICT,
 };
 
-const FOLDER: &str = "explanation";
+/// Its name in a run directory.
+pub const FOLDER: &str = "explanation";
 /// The files, by the stage that made them.
 const FILES: [(Stage, &str); 7] = [
     (COUNTED_PROFILE.stage, COUNTED_PROFILE.file),

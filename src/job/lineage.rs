@@ -26,8 +26,10 @@ use serde_json::{Map, Value, json};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind};
 use crate::job::published::Published;
+use crate::lake::input::Input;
 use crate::lake::location::Location;
-use crate::lake::publish;
+use crate::lake::publish::Table;
+use crate::lake::tables::Tables;
 use crate::process::log::Log;
 use crate::process::secrets::redact_json;
 
@@ -110,8 +112,8 @@ impl<'a> Lineage<'a> {
             end["run"]["facets"]["errorMessage"] = facet("1-0-1/ErrorMessageRunFacet", message);
         }
         if let Some(published) = published {
-            let output = self.pipeline.output_path();
-            end["outputs"] = published.tables.iter().map(|t| output_dataset(&output, t, self.date)).collect();
+            let tables = self.pipeline.tables();
+            end["outputs"] = published.tables.iter().map(|t| output_dataset(&tables, t, self.date)).collect();
         }
         let mut events = vec![end];
         if !self.started {
@@ -200,15 +202,17 @@ fn dataset(path: &Path) -> Value {
 }
 
 /// A published table: its schema and how much was written. What is no Parquet has neither.
-fn output_dataset(output: &Path, table: &publish::Table, date: &str) -> Value {
-    let mut out = dataset(&output.join(&table.name));
-    let folder = publish::partition(output, &table.name, date);
+fn output_dataset(tables: &Tables, table: &Table, date: &str) -> Value {
+    let mut out = dataset(tables.table(&table.name).shown());
+    let folder = tables.partition(&table.name, date);
     let parts: Vec<_> = table.files.iter().filter(|f| f.path.ends_with(".parquet")).collect();
     let (mut fields, mut rows) = (Vec::new(), 0);
     for part in &parts {
-        let read =
-            |f: File| ArrowReaderMetadata::load(&f, ArrowReaderOptions::new()).map_err(std::io::Error::other);
-        let Ok(footer) = File::open(folder.join(&part.path)).and_then(read) else { return out };
+        let Ok((mut file, _)) = Input::open(&folder.join(&part.path), None) else { return out };
+        if file.fetch_tail().is_err() {
+            return out;
+        }
+        let Ok(footer) = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) else { return out };
         rows += footer.metadata().file_metadata().num_rows();
         if fields.is_empty() {
             fields.extend(

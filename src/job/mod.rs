@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod outputs;
 pub mod published;
 pub mod read_back;
+pub mod remote;
 pub mod units;
 pub mod watch;
 
@@ -24,8 +25,10 @@ use crate::error::{Error, Kind, Result};
 use crate::job::lineage::Lineage;
 use crate::job::metrics::{Metrics, StageTime};
 use crate::job::published::Published;
-use crate::lake::publish::{self, Table};
+use crate::job::remote::Remote;
+use crate::lake::publish::Table;
 use crate::lake::store::Store;
+use crate::lake::tables::{Publisher, Seen, Tables};
 use crate::process::cancel::{self, Commit};
 use crate::process::log::Log;
 use crate::process::memory;
@@ -115,6 +118,7 @@ pub struct Outcome {
 struct Attempt<'a> {
     lineage: Lineage<'a>,
     metrics: Metrics,
+    remote: Option<Remote>,
     directory: Option<Directory<'a>>,
     published: Option<Published>,
 }
@@ -131,8 +135,8 @@ pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
         &Directory::place(&pipeline.output_path(), &pipeline.name, date),
     );
     let metrics = Metrics { run_id: lineage.run_id().to_string(), ..Metrics::default() };
-    let mut attempt = Attempt { lineage, metrics, directory: None, published: None };
-    let mut result = work(job, log, store, &mut attempt);
+    let mut attempt = Attempt { lineage, metrics, remote: None, directory: None, published: None };
+    let mut result = remote::prepare(pipeline).and_then(|()| work(job, log, store, &mut attempt));
     if job.skip_if_empty && result.as_ref().is_err_and(|e| e.kind() == Kind::Empty) {
         result = Ok(outcome(job, "empty", &Published::default(), log));
     }
@@ -143,20 +147,29 @@ pub fn run(job: &Job, log: &Log, store: &dyn Store) -> Result<Outcome> {
         attempt.metrics.write(directory, status, result.as_ref().err(), log);
     }
     attempt.lineage.end(result.as_ref().err(), attempt.published.as_ref());
+    if let (Some(remote), Some(directory)) = (&attempt.remote, &attempt.directory)
+        && let Err(e) = remote.keep_record(directory)
+    {
+        log.warn("publish", "metrics and lineage could not be copied", json!({"error": e.to_string()}));
+    }
     result
 }
 
 /// Refuses (73) a place of a table that is taken, before any work is done.
 pub fn check_places(pipeline: &Pipeline) -> Result<()> {
-    let output = pipeline.output_path();
-    TABLES.iter().try_for_each(|(table, _)| publish::check_place(&output, table))
+    let tables = pipeline.tables();
+    names().try_for_each(|table| tables.check_place(table))
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|(table, _)| *table)
 }
 
 fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a>) -> Result<Outcome> {
     let Job { pipeline, date, .. } = job;
-    let output = pipeline.output_path();
+    let (output, tables) = (pipeline.output_path(), pipeline.tables());
     check_places(pipeline)?;
-    publish::check_names(&output, pipeline.class_folders())?;
+    tables.check_names(pipeline.class_folders())?;
     let identity = match &job.planned {
         Some(planned) => planned.identity.clone(),
         None => Identity::of(pipeline, date)?,
@@ -168,6 +181,8 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
         opened = opened.with_work(&planned.work);
     }
     let directory = &*attempt.directory.insert(opened);
+    attempt.remote = Remote::open(pipeline, date, directory, !job.no_lock)?;
+    let remote = attempt.remote.as_ref();
     if job.no_lock {
         log.warn("publish", "no lock is held: another run of this date may work at the same time", json!({}));
     }
@@ -175,10 +190,7 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     let before: Option<Published> = directory.published()?;
     if let Some(published) = &before
         && published.key == *key
-        && published
-            .tables
-            .iter()
-            .all(|t| publish::stands(store, &publish::partition(&output, &t.name, date), &t.files))
+        && published.tables.iter().all(|t| tables.stands(store, &t.name, date, &t.files))
     {
         log.info("publish", "already published", json!({"key": key}));
         clear(directory, log);
@@ -186,10 +198,9 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
         attempt.published = before;
         return Ok(outcome);
     }
-    refuse_conflict(job, before.as_ref(), &identity, store)?;
-    if TABLES.iter().any(|(table, _)| store.exists(&publish::partition(&output, table, date))) {
-        publish::check_exchange(store, &directory.staging("probe"))?;
-    }
+    refuse_conflict(job, &tables, before.as_ref(), &identity, store)?;
+    tables.check_exchange(store, names(), date, &directory.staging("probe"))?;
+    let seen = tables.look(names(), date)?;
     let done = Stage::ALL.into_iter().map(|s| directory.is_done(s.name())).collect::<Result<Vec<bool>>>()?;
     if job.planned.is_some()
         && let Some((stage, _)) = Stage::ALL.into_iter().zip(&done).find(|(_, done)| !**done)
@@ -206,13 +217,14 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
         }));
     }
     if let Some(inputs) = &inputs {
+        tables.check_id(inputs.accounts.field(&pipeline.target.id)?)?;
         let run = Run { pipeline, date, key, directory, log, inputs, identity: &identity };
         attempt.metrics.rows.stored = Some(inputs.accounts.stored_rows());
         attempt.metrics.rows.table = inputs.accounts.table().cloned();
         for column in &inputs.ignored {
             log.warn("profile", "a label column of the target is ignored", json!({"column": column}));
         }
-        run_stages(&run, job.only, &done, &mut attempt.metrics.stages)?;
+        run_stages(&run, remote, job.only, &done, &mut attempt.metrics.stages)?;
     }
     if job.only.is_some_and(|s| s != Stage::Classify) {
         let nothing = Published { key: key.clone(), ..Published::default() };
@@ -222,8 +234,14 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
     // what stands there is this pipeline's own, or may be replaced, or carries this run's id
     let mark = (!job.replace && before.is_none()).then_some(&key[..12]);
     let again = before.as_ref().is_some_and(|b| b.key == *key);
-    let published = publish_all(job, &identity, (mark, again), directory, log, &mut attempt.metrics)
-        .inspect_err(|_| drop(directory.forget(DRIFT)))?;
+    let publisher = Publisher { pipeline: &pipeline.name, date, key, mark, again };
+    let published =
+        publish_all(job, &identity, (&tables, &publisher, &seen), directory, log, &mut attempt.metrics)
+            .inspect_err(|_| drop(directory.forget(DRIFT)))?;
+    if let Some(remote) = remote {
+        remote.keep_record(directory)?;
+        remote.clear(log);
+    }
     clear(directory, log);
     log.tell("verdict", &published.verdict);
     let outcome = outcome(job, "published", &published, log);
@@ -242,6 +260,7 @@ fn clear(directory: &Directory, log: &Log) {
 /// The same date with other inputs is not replaced unless that was asked for.
 fn refuse_conflict(
     job: &Job,
+    tables: &Tables,
     before: Option<&Published>,
     identity: &Identity,
     store: &dyn Store,
@@ -265,20 +284,17 @@ fn refuse_conflict(
             refused.map_err(|e| e.with("changed", changed.join(", ")))
         };
     }
-    let output = job.pipeline.output_path();
     for table in before.iter().flat_map(|b| &b.tables) {
-        let partition = publish::partition(&output, &table.name, &job.date);
-        if let Some(file) = publish::stranger(store, &partition, &table.files) {
+        if let Some(file) = tables.stranger(store, &table.name, &job.date, &table.files)? {
             return Err(Error::data("the published partition holds data that this run did not write")
-                .file(&partition.join(file))
+                .file(file.shown())
                 .with("date", job.date.clone())
                 .hint("move it away, or hide it with a leading _ or .; --replace publishes over it"));
         }
     }
     for (table, _) in TABLES {
         if before.is_none()
-            && let Some(file) =
-                publish::foreign(store, &publish::partition(&output, table, &job.date), &key[..12])
+            && let Some(file) = tables.foreign(store, table, &job.date, &key[..12])?
         {
             return refuse(format!(
                 "the partition of table {table} was published by another pipeline: {file}"
@@ -295,7 +311,13 @@ pub fn not_reduced(stage: Stage) -> Error {
         .hint(format!("coldstart reduce PLAN {}", stage.name()))
 }
 
-fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<StageTime>) -> Result<()> {
+fn run_stages(
+    run: &Run,
+    remote: Option<&Remote>,
+    only: Option<Stage>,
+    done: &[bool],
+    times: &mut Vec<StageTime>,
+) -> Result<()> {
     let mut valid = true;
     let stages = if only.is_some() { 1 } else { Stage::ALL.len() };
     for (place, (stage, done)) in Stage::ALL.into_iter().zip(done).enumerate() {
@@ -315,6 +337,7 @@ fn run_stages(run: &Run, only: Option<Stage>, done: &[bool], times: &mut Vec<Sta
             run.log.enter(stage.name(), (place % stages, stages));
             run_stage(run, stage).map_err(|e| e.with("stage", stage.name()))?;
             memory::give_back();
+            remote.map_or(Ok(()), |remote| remote.keep_stage(run.directory, stage.name()))?;
             times.push(StageTime {
                 stage: stage.name(),
                 seconds: clock.elapsed().as_secs_f64(),
@@ -364,17 +387,16 @@ pub fn on_fewer_threads<T: Send>(
 fn publish_all(
     job: &Job,
     identity: &Identity,
-    (mark, again): (Option<&str>, bool),
+    (tables, publisher, seen): (&Tables, &Publisher, &Seen),
     directory: &Directory,
     log: &Log,
     metrics: &mut Metrics,
 ) -> Result<Published> {
     let key = identity.key.as_str();
-    let output = job.pipeline.output_path();
     let summary = SUMMARY.load(directory)?;
     let counts = read_back::verify(&job.pipeline, directory)?;
-    let dates = published::dates(directory.store, &output, &job.pipeline.name, &job.date);
-    let record = |date: &String| published::record(directory.store, &output, &job.pipeline.name, date);
+    let dates = published::dates(directory.store, &job.pipeline, &job.date)?;
+    let record = |date: &String| published::record(directory.store, &job.pipeline, date);
     let previous = dates.last().map(|date| record(date).map(|r| (date.clone(), r))).transpose()?;
     metrics.count(&counts);
     metrics.classes = summary.classes.clone();
@@ -397,13 +419,12 @@ fn publish_all(
     )?;
     cancel::check()?;
     let _commit = Commit::begin();
-    let mut tables = Vec::new();
+    let mut published = Vec::new();
     for (table, folder) in TABLES {
         let source = directory.stage(folder).join(table);
-        let partition = publish::partition(&output, table, &job.date);
         let staging = directory.staging(table);
-        let files = publish::publish(directory.store, &source, &staging, &partition, mark, again)?;
-        tables.push(Table { name: table.to_string(), files });
+        let files = tables.publish(directory.store, table, (&source, &staging), publisher, seen)?;
+        published.push(Table { name: table.to_string(), files });
         log.info("publish", "published", json!({"table": table}));
     }
     let kept = kept::keep(directory)?;
@@ -412,7 +433,7 @@ fn publish_all(
         rows: summary.rows,
         classes: summary.classes,
         abstained: summary.abstained,
-        tables,
+        tables: published,
         explanation: kept,
         made_of: identity.made_of.clone(),
         verdict: VERDICT.load(directory)?.sentences,
@@ -422,8 +443,8 @@ fn publish_all(
 }
 
 fn outcome(job: &Job, status: &str, published: &Published, log: &Log) -> Outcome {
-    let output = job.pipeline.output_path();
-    let place = |t: &Table| publish::partition(&output, &t.name, &job.date).display().to_string();
+    let tables = job.pipeline.tables();
+    let place = |t: &Table| tables.shown(&t.name, &job.date).to_string();
     Outcome {
         status: status.to_string(),
         pipeline: job.pipeline.name.clone(),

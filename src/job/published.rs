@@ -1,12 +1,12 @@
 //! The record of what a run published, in its run directory, and the record of the date before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Pipeline;
 use crate::error::Result;
-use crate::lake::publish::{self, Table};
+use crate::lake::publish::Table;
 use crate::lake::store::Store;
 use crate::lake::store::digest::FileDigest;
 use crate::lake::store::files::read_json;
@@ -44,22 +44,21 @@ impl Published {
 }
 
 /// Dates before `date` for which this pipeline's classification still stands, ascending.
-pub fn dates(store: &dyn Store, output: &Path, pipeline: &str, date: &str) -> Vec<String> {
-    let run = |date: &str| Directory::place(output, pipeline, date);
+pub fn dates(store: &dyn Store, pipeline: &Pipeline, date: &str) -> Result<Vec<String>> {
+    let output = pipeline.output_path();
+    let run = |date: &str| Directory::place(&output, &pipeline.name, date);
     let names = run(date).parent().and_then(|runs| store.list(runs).ok()).unwrap_or_default();
     let mut dates: Vec<String> =
         names.iter().filter_map(|(name, _)| name.strip_prefix("ds=")).map(str::to_string).collect();
-    let stands = |d: &str| {
-        store.exists(&run(d).join(PUBLISHED))
-            && store.exists(&publish::partition(output, "classification", d))
-    };
+    let published = pipeline.tables().published(store, "classification")?;
+    let stands = |d: &str| store.exists(&run(d).join(PUBLISHED)) && published.contains(d);
     // ISO dates sort as text
     dates.retain(|d| d.as_str() < date && stands(d));
     dates.sort();
-    dates
+    Ok(dates)
 }
 
 /// The record of what this pipeline published for a date.
-pub fn record(store: &dyn Store, output: &Path, pipeline: &str, date: &str) -> Result<Published> {
-    read_json(store, &Directory::place(output, pipeline, date).join(PUBLISHED))
+pub fn record(store: &dyn Store, pipeline: &Pipeline, date: &str) -> Result<Published> {
+    read_json(store, &Directory::place(&pipeline.output_path(), &pipeline.name, date).join(PUBLISHED))
 }

@@ -7,6 +7,7 @@
 //! | `s3://`, `s3a://`, `gs://`, `az://`, `abfs://`, `abfss://` | objects of a store |
 //! | any other text without `://` | a path, relative to the file that names it |
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,6 +16,9 @@ use crate::error::{Error, Result};
 
 /// The schemes of object stores.
 const STORES: [&str; 6] = ["s3", "s3a", "gs", "az", "abfs", "abfss"];
+
+/// What hive writes for null.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A path, or an object (or all objects below a key) of a store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +101,19 @@ pub struct FileId {
 pub enum Version {
     Modified(Option<SystemTime>),
     ETag(String),
+}
+
+/// The partition column and its value in the name of a folder; of hive's null none.
+pub fn partition(folder: &Path) -> Option<(String, Option<String>)> {
+    let name = folder.file_name()?.to_str()?;
+    let (key, value) = name.split_once('=')?;
+    let value = unescape(value);
+    Some((unescape(key), (value != HIVE_NULL).then_some(value)))
+}
+
+/// The partition values in the names of folders.
+pub fn path_partitions(folder: &Path) -> BTreeMap<String, Option<String>> {
+    folder.ancestors().filter_map(partition).collect()
 }
 
 /// Resolves %XX; what is not that stays.

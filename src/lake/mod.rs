@@ -8,6 +8,7 @@ pub mod delta;
 #[path = "delta_absent.rs"]
 pub mod delta;
 pub mod input;
+pub mod lease;
 pub mod location;
 #[cfg(feature = "lakehouse")]
 pub mod objects;
@@ -19,3 +20,5 @@ pub mod publish;
 pub mod scan;
 pub mod store;
 pub mod table;
+pub mod tables;
+pub mod write;

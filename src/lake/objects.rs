@@ -15,10 +15,18 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{PutMode, PutOptions, PutPayload, WriteMultipart};
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Kind, Result};
 use crate::lake::location::{FileId, Version};
+
+type Answer<T> = std::result::Result<T, StoreError>;
+
+/// A file larger than this is uploaded in parts.
+const PART: usize = 16 << 20;
+/// A setting of other writers under which a commit takes a DynamoDB lock that this program would not see.
+const LOCKING: &str = "AWS_S3_LOCKING_PROVIDER";
 
 /// What is at a URI: size, and the ETag as its version.
 pub fn stat(uri: &str) -> Result<Option<FileId>> {
@@ -77,6 +85,68 @@ pub fn ranges(uri: &str, id: &FileId, ranges: &[Range<u64>]) -> Result<Vec<Bytes
     fetched.map_err(|e| failed(&e, "cannot read", uri))
 }
 
+/// Writes an object, over another one if there is one.
+pub fn write(uri: &str, bytes: Bytes) -> Result<()> {
+    let (store, path) = at(uri)?;
+    wait(store.put(&path, PutPayload::from_bytes(bytes)))
+        .map(|_| ())
+        .map_err(|e| failed(&e, "cannot write", uri))
+}
+
+/// Writes an object where none is; false where one is. An answer that was lost on its way can say so of our own
+/// object: the caller looks at what stands there.
+pub fn write_new(uri: &str, bytes: Bytes) -> Result<bool> {
+    let (store, path) = at(uri)?;
+    let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+    match wait(store.put_opts(&path, PutPayload::from_bytes(bytes), options)) {
+        Ok(_) => Ok(true),
+        Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(false),
+        Err(e) => Err(failed(&e, "cannot write", uri)),
+    }
+}
+
+/// Writes an object over the one that `id` names; false where another one is there by now.
+pub fn write_over(uri: &str, id: &FileId, bytes: Bytes) -> Result<bool> {
+    let (store, path) = at(uri)?;
+    let Version::ETag(tag) = &id.version else { return Ok(false) };
+    let version = object_store::UpdateVersion { e_tag: Some(tag.clone()), version: None };
+    let options = PutOptions { mode: PutMode::Update(version), ..Default::default() };
+    match wait(store.put_opts(&path, PutPayload::from_bytes(bytes), options)) {
+        Ok(_) => Ok(true),
+        Err(
+            StoreError::Precondition { .. } | StoreError::AlreadyExists { .. } | StoreError::NotFound { .. },
+        ) => Ok(false),
+        Err(e) => Err(failed(&e, "cannot write", uri)),
+    }
+}
+
+/// Copies a file of this machine to a URI; a large one in parts, which appear together.
+pub fn upload(file: &File, uri: &str) -> Result<()> {
+    let bytes = std::fs::read(file).map_err(|e| Error::io(&e, "cannot read", file))?;
+    if bytes.len() <= PART {
+        return write(uri, Bytes::from(bytes));
+    }
+    let (store, path) = at(uri)?;
+    let sent = wait(async {
+        let mut parts = WriteMultipart::new_with_chunk_size(store.put_multipart(&path).await?, PART);
+        for part in bytes.chunks(PART) {
+            parts.wait_for_capacity(4).await?;
+            parts.write(part);
+        }
+        parts.finish().await
+    });
+    sent.map(|_| ()).map_err(|e| failed(&e, "cannot write", uri))
+}
+
+/// Removes an object; none there is fine.
+pub fn remove(uri: &str) -> Result<()> {
+    let (store, path) = at(uri)?;
+    match wait(store.delete(&path)) {
+        Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+        Err(e) => Err(failed(&e, "cannot remove", uri)),
+    }
+}
+
 /// The store of a URI and the key in it. Stores are kept: each has its connections and credentials.
 fn at(uri: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
     static STORES: OnceLock<Mutex<HashMap<String, Arc<dyn ObjectStore>>>> = OnceLock::new();
@@ -107,6 +177,19 @@ fn open(scheme: &str, root: &str) -> std::result::Result<Arc<dyn ObjectStore>, S
     })
 }
 
+/// Refuses (78) an environment in which other writers lock what this program would not see locked.
+pub fn check_locking(uri: &str) -> Result<()> {
+    match std::env::var(LOCKING) {
+        Ok(provider) if !provider.is_empty() && uri.starts_with("s3") => {
+            Err(Error::config("commits take no lock from a provider, they are conditional writes")
+                .with("key", LOCKING)
+                .value(provider)
+                .hint("unset it, and let no writer that needs it write these tables"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn key(name: &str, uri: &str) -> Result<Path> {
     Path::parse(name).map_err(|e| Error::data(format!("not a key of an object: {e}")).value(uri))
 }
@@ -120,13 +203,13 @@ fn id(meta: ObjectMeta) -> FileId {
 }
 
 /// Waits for an answer of a store.
-fn wait<F: Future>(answer: F) -> F::Output {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    let start = || {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).enable_all().build().expect("the process can start two threads")
-    };
-    RUNTIME.get_or_init(start).block_on(answer)
+fn wait<T>(answer: impl Future<Output = Answer<T>>) -> Answer<T> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let start = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match RUNTIME.get_or_init(start) {
+        Ok(runtime) => runtime.block_on(answer),
+        Err(e) => Err(StoreError::Generic { store: "threads for it", source: e.to_string().into() }),
+    }
 }
 
 /// A store's error, mapped to the exit code that tells whether a retry can help.

@@ -2,6 +2,7 @@
 //! builds the binary that has it.
 
 use std::ops::Range;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::lake::location::FileId;
 
 fn absent<T>(uri: &str) -> Result<T> {
-    Err(Error::config("this program reads paths, not object stores")
+    Err(Error::config("this program reads and writes paths, not object stores")
         .value(uri)
         .hint("`make lakehouse` builds the binary that does"))
 }
@@ -27,5 +28,29 @@ pub fn read(uri: &str) -> Result<Bytes> {
 }
 
 pub fn ranges(uri: &str, _: &FileId, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    absent(uri)
+}
+
+pub fn write(uri: &str, _: Bytes) -> Result<()> {
+    absent(uri)
+}
+
+pub fn write_new(uri: &str, _: Bytes) -> Result<bool> {
+    absent(uri)
+}
+
+pub fn write_over(uri: &str, _: &FileId, _: Bytes) -> Result<bool> {
+    absent(uri)
+}
+
+pub fn upload(_: &Path, uri: &str) -> Result<()> {
+    absent(uri)
+}
+
+pub fn remove(uri: &str) -> Result<()> {
+    absent(uri)
+}
+
+pub fn check_locking(uri: &str) -> Result<()> {
     absent(uri)
 }

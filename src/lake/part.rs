@@ -1,9 +1,9 @@
 //! Our own Parquet files: parts that stages write, and read back.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
@@ -16,6 +16,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type, TypePtr};
 
 use crate::error::{Error, Result};
+use crate::lake::input::Input;
+use crate::lake::location::Location;
 use crate::lake::scan::schema::{EXTENSION, UUID};
 use crate::lake::scan::source::BATCH_ROWS;
 use crate::lake::store::files::{cannot_create, create_dir, put, temporary};
@@ -114,9 +116,8 @@ pub fn read_columns(
     columns: Option<&[&str]>,
     mut each: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
     let damaged = |e: String| Error::data(format!("damaged: {e}")).file(path);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(e.to_string()))?;
+    let builder = open(path)?;
     let mask = match columns {
         // by place: names would be taken for paths, and a class may have a dot in its name
         Some(names) => {
@@ -139,11 +140,17 @@ pub fn read_columns(
     Ok(())
 }
 
+/// Opens a part, on this machine or as an object, whose pieces that are wanted may then be all of it.
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<Input>> {
+    let (mut input, id) = Input::open(&Location::from(path), None)?;
+    input.fetch(from_ref(&(0..id.bytes)))?;
+    ParquetRecordBatchReaderBuilder::try_new(input)
+        .map_err(|e| Error::data(format!("damaged: {e}")).file(path))
+}
+
 /// The type of a column of one of our own parts.
 pub fn data_type(path: &Path, column: &str) -> Result<DataType> {
-    let file = File::open(path).map_err(|e| Error::io(&e, "cannot open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|e| Error::data(format!("damaged: {e}")).file(path))?;
+    let builder = open(path)?;
     let field = builder.schema().field_with_name(column);
     let field = field.map_err(|_| Error::data("the id column is missing").file(path).column(column))?;
     Ok(field.data_type().clone())

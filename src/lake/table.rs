@@ -1,6 +1,6 @@
 //! A version of a lakehouse table, whatever its format, as a reader needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -61,4 +61,26 @@ pub struct TableRead {
     pub format: &'static str,
     pub table: String,
     pub version: String,
+}
+
+/// The files of each date of a published table, by their paths below its root.
+pub type Dates = BTreeMap<String, BTreeSet<String>>;
+
+/// What a run publishes of a table, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct OfRun<'a> {
+    pub pipeline: &'a str,
+    pub table: &'a str,
+    pub date: &'a str,
+    /// The run's key, in hexadecimal.
+    pub key: &'a str,
+    /// The date's files when the run began.
+    pub seen: &'a BTreeSet<String>,
+}
+
+impl OfRun<'_> {
+    /// Where a file of the date stands below the table's root.
+    pub fn path(&self, file: &str) -> String {
+        format!("ds={}/{file}", self.date)
+    }
 }

@@ -1,5 +1,6 @@
 //! From the published tables and the records of a run to a [`Report`]: nothing is scored, and no account's row is read.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,12 @@ use serde_json::Value;
 use crate::config::Pipeline;
 use crate::drift::sketches::ScoreSketches;
 use crate::error::{Error, Kind, Result};
-use crate::job::kept;
 use crate::job::published::{self, Published};
-use crate::lake::publish;
+use crate::job::{kept, remote};
+use crate::lake::input;
 use crate::lake::store::Real;
 use crate::lake::store::files::read_json;
+use crate::lake::tables::Tables;
 use crate::report::data::*;
 use crate::report::table::Table;
 use crate::report::verdict::Facts;
@@ -34,11 +36,16 @@ const DATES: usize = 60;
 /// Population stability index beyond which a feature is another one, by the convention of credit scoring.
 const MUCH: f64 = 0.25;
 
+/// The parts of each date of a table.
+type Parts = BTreeMap<String, Vec<PathBuf>>;
+
 /// A published date: where its tables and records lie.
 pub struct Source<'a> {
     pipeline: &'a Pipeline,
     date: &'a str,
-    output: PathBuf,
+    tables: Tables,
+    /// What was looked up: the parts of each date of a table.
+    parts: RefCell<BTreeMap<String, Parts>>,
     root: PathBuf,
     published: Published,
 }
@@ -46,8 +53,8 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     /// Nothing published for the date: 66.
     pub fn open(pipeline: &'a Pipeline, date: &'a str) -> Result<Source<'a>> {
-        let output = pipeline.output_path();
-        let root = Directory::place(&output, &pipeline.name, date);
+        remote::fetch_record(pipeline, date, &Real)?;
+        let root = Directory::place(&pipeline.output_path(), &pipeline.name, date);
         let record = root.join(PUBLISHED);
         if !record.exists() {
             return Err(Error::new(Kind::Missing, "nothing was published for this date")
@@ -56,7 +63,7 @@ impl<'a> Source<'a> {
                 .hint(format!("coldstart run PIPELINE --date {date} comes first")));
         }
         let published = read_json(&Real, &record)?;
-        Ok(Source { pipeline, date, output, root, published })
+        Ok(Source { pipeline, date, tables: pipeline.tables(), parts: RefCell::default(), root, published })
     }
 
     /// The run directory, in which the page is kept.
@@ -69,7 +76,11 @@ impl<'a> Source<'a> {
     }
 
     fn table_of(&self, name: &str, date: &str) -> Result<Table> {
-        Table::read(&publish::partition(&self.output, name, date))
+        let mut found = self.parts.borrow_mut();
+        if !found.contains_key(name) {
+            found.insert(name.to_string(), self.tables.dates(name)?);
+        }
+        Table::read(found[name].get(date).map_or(&[], Vec::as_slice))
     }
 
     /// A record of the run; none where an older version did not keep it.
@@ -141,18 +152,18 @@ impl<'a> Source<'a> {
     }
 
     /// Dates up to this one for which the pipeline's tables stand, ascending: the last of them, and the first of all.
-    fn dates(&self) -> Vec<String> {
-        let mut dates = published::dates(&Real, &self.output, &self.pipeline.name, self.date);
+    fn dates(&self) -> Result<Vec<String>> {
+        let mut dates = published::dates(&Real, self.pipeline, self.date)?;
         dates.push(self.date.to_string());
         let far = dates.len().saturating_sub(DATES);
         if far > 0 {
             dates.drain(1..=far);
         }
-        dates
+        Ok(dates)
     }
 
     fn classes(&self, scores: &ScoreSketches, truth: Option<&Truth>) -> Result<Classes> {
-        let dates = self.dates();
+        let dates = self.dates()?;
         let mut shares: BTreeMap<(String, usize), f64> = BTreeMap::new();
         for (d, date) in dates.iter().enumerate() {
             let table = self.table_of("class_shares", date)?;
@@ -264,7 +275,7 @@ impl<'a> Source<'a> {
     }
 
     fn drift(&self) -> Result<Drift> {
-        let dates = self.dates();
+        let dates = self.dates()?;
         let mut features: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
         let mut scores = features.clone();
         let (mut first, mut previous, mut since_previous) = (None, None, Vec::new());
@@ -347,8 +358,9 @@ impl<'a> Source<'a> {
     }
 
     fn student(&self) -> Result<Student> {
-        let place = publish::partition(&self.output, "student", self.date).join("fidelity.json");
-        let fit: Value = read_json(&Real, &place)?;
+        let place = self.tables.partition("student", self.date).join("fidelity.json");
+        let fit: Value = serde_json::from_slice(&input::read(&place)?)
+            .map_err(|e| Error::data(format!("damaged: {e}")).file(place.shown()))?;
         let of = |name: &str| fit["fidelity"][name].as_f64().unwrap_or(f64::NAN);
         let named = |pair: &Value| Some((pair[0].as_str()?.to_string(), pair[1].as_f64()?));
         let mut importances: Vec<(String, f64)> =

@@ -19,6 +19,7 @@ use gather::Source;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
+use crate::job::remote;
 use crate::lake::store::files::write_atomic;
 use crate::lake::store::{Real, Store};
 use crate::process::secrets::redact;
@@ -38,7 +39,8 @@ pub fn write(store: &dyn Store, pipeline: &Pipeline, date: &str, out: Option<&Pa
         );
     }
     write_atomic(store, &path, redact(&page).as_bytes())?;
-    Ok(path)
+    let kept = if out.is_none() { remote::keep_file(pipeline, date, PAGE)? } else { None };
+    Ok(kept.map_or(path, |place| place.shown().to_path_buf()))
 }
 
 /// `coldstart report`: the result line.

@@ -1,6 +1,6 @@
 //! A small published table, read whole: its columns by name, as numbers or as text.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
@@ -9,18 +9,16 @@ use arrow::datatypes::{DataType, Float64Type};
 use crate::error::{Error, Result};
 use crate::lake::part;
 
-/// The rows of a partition; none where it does not stand.
+/// The rows of a date; none where nothing was published.
 #[derive(Debug, Default)]
 pub struct Table(Option<RecordBatch>);
 
 impl Table {
-    pub fn read(partition: &Path) -> Result<Table> {
-        if !partition.is_dir() {
-            return Ok(Table(None));
-        }
+    /// The rows of all parts of a date.
+    pub fn read(parts: &[PathBuf]) -> Result<Table> {
         let mut batches = Vec::new();
-        for file in part::list(partition)? {
-            part::read(&file, |batch| {
+        for file in parts {
+            part::read(file, |batch| {
                 batches.push(batch);
                 Ok(())
             })?;
@@ -28,7 +26,7 @@ impl Table {
         let Some(first) = batches.first() else { return Ok(Table(None)) };
         let schema = first.schema();
         Ok(Table(Some(
-            concat_batches(&schema, &batches).map_err(|e| Error::data(e.to_string()).file(partition))?,
+            concat_batches(&schema, &batches).map_err(|e| Error::data(e.to_string()).file(&parts[0]))?,
         )))
     }
 

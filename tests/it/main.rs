@@ -11,6 +11,7 @@ mod faults;
 mod job;
 mod lake_files;
 mod lake_output;
+mod lakehouse;
 mod lost_columns;
 mod model_files;
 mod owners;

@@ -17,12 +17,12 @@ use crate::commands::explain::row::{changed, row_of, unit_of};
 use crate::commands::explain::views::{Decision, Explanation, Opinion};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
-use crate::job::kept;
 use crate::job::published::Published;
-use crate::lake::scan::{Accounts, ids};
+use crate::job::{kept, remote};
+use crate::lake::part;
+use crate::lake::scan::ids;
 use crate::lake::store::Real;
 use crate::lake::store::files::read_json;
-use crate::lake::{part, publish};
 use crate::run::directory::{Directory, PUBLISHED};
 use crate::sources::calculator_file;
 use crate::sources::inputs::Inputs;
@@ -36,6 +36,7 @@ const SAME: f64 = 1e-12;
 /// Nothing published, or no such account in what was: 66. Teachers or the account's features changed since:
 /// 65.
 pub fn explain(pipeline: &Pipeline, date: &str, id: &str) -> Result<Explanation> {
+    remote::fetch_record(pipeline, date, &Real)?;
     let root = Directory::place(&pipeline.output_path(), &pipeline.name, date);
     let record = root.join(PUBLISHED);
     if !record.exists() {
@@ -100,11 +101,8 @@ fn account_id(row: &RecordBatch, id: &str) -> Value {
 
 /// The account's row of a published table, the id first.
 fn published_row(pipeline: &Pipeline, table: &str, date: &str, id: &str) -> Result<RecordBatch> {
-    let folder = publish::partition(&pipeline.output_path(), table, date);
-    if !folder.is_dir() {
-        return Err(Error::new(Kind::Missing, "nothing was published for this date").file(&folder));
-    }
-    let accounts = Accounts::open(&folder)?;
+    let tables = pipeline.tables();
+    let accounts = tables.open(table, date)?;
     let key = &pipeline.target.id;
     let names = accounts.schema().fields().iter().map(|f| f.name().clone()).filter(|n| n != key);
     let columns: Vec<String> = [key.clone()].into_iter().chain(names).collect();
@@ -119,7 +117,7 @@ fn published_row(pipeline: &Pipeline, table: &str, date: &str, id: &str) -> Resu
     }
     found.ok_or_else(|| {
         Error::new(Kind::Missing, "no account of the published table has this id")
-            .file(&folder)
+            .file(tables.shown(table, date).shown())
             .column(key)
             .value(id)
     })

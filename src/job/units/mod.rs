@@ -47,6 +47,12 @@ pub fn plan(
     store: &dyn Store,
 ) -> Result<Value> {
     let (settings, pipeline) = Settings::new(pipeline, overrides)?;
+    if pipeline.tables().output.path().is_none() {
+        return Err(Error::config("the processes of a plan share a directory, and an object store is none")
+            .with("key", "output.path")
+            .value(&pipeline.output.path)
+            .hint("coldstart run does it in one process"));
+    }
     job::check_places(&pipeline)?;
     let identity = Identity::of(&pipeline, date)?;
     let inputs = identity.unchanged(Inputs::open(&pipeline))?;

@@ -22,6 +22,7 @@ use delta_kernel::{
     KernelResultIteratorStatic, ParquetFooter, ParquetHandler, PredicateRef, StorageHandler,
 };
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use rayon::prelude::*;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
@@ -31,8 +32,8 @@ use crate::lake::location::{FileId, Location, Version, unescape};
 /// The engine; it holds nothing.
 pub struct LogEngine(Arc<ArrowEvaluationHandler>);
 
-impl LogEngine {
-    pub fn new() -> LogEngine {
+impl Default for LogEngine {
+    fn default() -> LogEngine {
         LogEngine(Arc::new(ArrowEvaluationHandler))
     }
 }
@@ -175,14 +176,18 @@ impl JsonHandler for Files {
         schema: SchemaRef,
         _: Option<PredicateRef>,
     ) -> KernelResult<FileDataReadResultIterator> {
-        let read = move |file: FileMeta| -> KernelResult<Vec<ArrowEngineData>> {
-            let bytes = input::read(&place(&file.location)).map_err(inward)?;
+        // a log has many small files, and each answer of a store takes its time
+        let fetch = |file: &FileMeta| -> KernelResult<(FileMeta, Bytes)> {
+            Ok((file.clone(), input::read(&place(&file.location)).map_err(inward)?))
+        };
+        let fetched = files.par_iter().map(fetch).collect::<KernelResult<Vec<_>>>()?;
+        let read = move |(file, bytes): (FileMeta, Bytes)| -> KernelResult<Vec<ArrowEngineData>> {
             let arrow = Arc::new(json_arrow_schema(&schema)?);
             let order = build_json_reorder_indices(&schema)?;
             let reader = ReaderBuilder::new(arrow).with_coerce_primitive(true).build(Cursor::new(bytes))?;
             reader.map(|batch| fixup_json_read(batch?, &order, file.location.as_str())).collect()
         };
-        Ok(batches(files, read))
+        Ok(batches(fetched, read))
     }
 
     fn write_json_file(
@@ -196,15 +201,15 @@ impl JsonHandler for Files {
 }
 
 /// Reads one file after another, each when its turn comes.
-fn batches(
-    files: &[FileMeta],
-    read: impl Fn(FileMeta) -> KernelResult<Vec<ArrowEngineData>> + Send + 'static,
+fn batches<T: Send + 'static>(
+    files: Vec<T>,
+    read: impl Fn(T) -> KernelResult<Vec<ArrowEngineData>> + Send + 'static,
 ) -> FileDataReadResultIterator {
     let each = move |file| match read(file) {
         Ok(batches) => batches.into_iter().map(Ok).collect(),
         Err(e) => vec![Err(e)],
     };
-    let data = files.to_vec().into_iter().flat_map(each);
+    let data = files.into_iter().flat_map(each);
     Box::new(data.map(|batch| batch.map(|b| Box::new(b) as Box<dyn EngineData>)))
 }
 
@@ -244,7 +249,7 @@ impl ParquetHandler for Files {
                 .map(fix)
                 .collect()
         };
-        Ok(batches(files, read))
+        Ok(batches(files.to_vec(), read))
     }
 
     fn write_parquet_file(
@@ -264,6 +269,8 @@ impl ParquetHandler for Files {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

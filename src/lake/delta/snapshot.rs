@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::lake::delta::engine::{LogEngine, outward, url};
 use crate::lake::input;
-use crate::lake::location::{Location, unescape};
+use crate::lake::location::{FileId, Location, unescape};
 use crate::lake::table::{Column, InTable, Pin, TableFile, TableRead};
 
 /// An open version of a table.
@@ -80,7 +80,7 @@ impl Active {
 impl Table {
     /// The version that is pinned, or the newest; none where no table is.
     pub fn open(root: &Location, pin: &Pin) -> Result<Option<Table>> {
-        let engine = LogEngine::new();
+        let engine = LogEngine::default();
         let kernel = |e: KernelError| outward(e, root);
         let build = |version: Option<u64>| {
             let builder = Snapshot::builder_for(url(root)?.as_str());
@@ -90,7 +90,9 @@ impl Table {
             };
             builder.build(&engine).map_err(kernel)
         };
-        if !pin.is_set() && input::list(&root.join("_delta_log"), None)?.is_empty() {
+        // a writer that was killed before its first commit leaves a file whose name is hidden
+        let of_log = |(name, _): &(String, FileId)| name.starts_with(|c: char| c.is_ascii_digit());
+        if !pin.is_set() && !input::list(&root.join("_delta_log"), None)?.iter().any(of_log) {
             return Ok(None);
         }
         let newest = match (pin.version, &pin.as_of) {
@@ -129,6 +131,11 @@ impl Table {
         self.snapshot.schema().as_ref().try_into_arrow().map_err(|e: arrow::error::ArrowError| {
             Error::data(format!("the table's columns cannot be read: {e}")).file(self.root.shown())
         })
+    }
+
+    /// The version that an application's last transaction left, by its id.
+    pub fn transaction(&self, application: &str) -> Result<Option<i64>> {
+        self.snapshot.get_app_id_version(application, &self.engine).map_err(|e| outward(e, &self.root))
     }
 
     /// The files of this version, in the order of their paths. A table with a feature that cannot be applied is

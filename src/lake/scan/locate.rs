@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Kind, Result};
 use crate::lake::delta;
 use crate::lake::input;
-use crate::lake::location::{Location, unescape};
+use crate::lake::location::{Location, partition, path_partitions};
 use crate::lake::scan::format::{self, Format, hidden, hidden_after, names};
 use crate::lake::table::{InTable, Pin, TableFile};
 
@@ -40,7 +40,6 @@ impl Located {
     }
 }
 
-const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Name endings of Parquet files.
 const PARQUET: [&str; 3] = ["parquet", "parq", "pq"];
 /// Name endings of what is left over or half-made, whatever it holds.
@@ -269,17 +268,6 @@ fn is_parquet(path: &Path, kind: std::fs::FileType) -> Result<bool> {
     Ok(read().is_ok() && &first == b"PAR1" && &last == b"PAR1")
 }
 
-fn partition(folder: &Path) -> Option<(String, Option<String>)> {
-    let name = folder.file_name()?.to_str()?;
-    let (key, value) = name.split_once('=')?;
-    let value = unescape(value);
-    Some((unescape(key), (value != HIVE_NULL).then_some(value)))
-}
-
-fn path_partitions(folder: &Path) -> BTreeMap<String, Option<String>> {
-    folder.ancestors().filter_map(partition).collect()
-}
-
 /// A regular file that does not lead out of `root`; anything else would hang or leak.
 fn check_file(path: &Path, root: Option<&Path>) -> Result<()> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open", path))?;
@@ -322,7 +310,7 @@ mod tests {
         for value in ["plain", "..", "a/b", "a=b", "%2F", "with space", "a:b", "🦀", "ü", "."] {
             let escaped = escape(value);
             assert!(!escaped.contains('/') && !escaped.starts_with('.'), "{value} -> {escaped}");
-            assert_eq!(unescape(&escaped), value);
+            assert_eq!(crate::lake::location::unescape(&escaped), value);
         }
     }
 }

@@ -38,7 +38,8 @@ pub fn named(name: &str, path: &Path) -> Result<FileDigest> {
     File::open(path).and_then(|input| read(name, input)).map_err(|e| Error::io(&e, "cannot read", path))
 }
 
-fn read(name: &str, mut input: impl Read) -> io::Result<FileDigest> {
+/// Digests what `input` gives, under a name.
+pub fn read(name: &str, mut input: impl Read) -> io::Result<FileDigest> {
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0u64, vec![0u8; 1 << 18]);
     loop {
         match input.read(&mut buffer) {

@@ -86,6 +86,10 @@ impl<S: Store> Store for Faulty<S> {
         self.points.step("rename_new", to, || self.inner.rename_new(from, to))
     }
 
+    fn commit(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.points.step("commit", to, || self.inner.commit(from, to))
+    }
+
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
         self.points.step("exchange", b, || self.inner.exchange(a, b))
     }

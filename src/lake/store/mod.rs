@@ -39,6 +39,10 @@ pub trait Store: Sync {
     /// Moves a file or directory to a place that must be free (`AlreadyExists`). Atomic.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// As [`Store::rename_new`], of a file, and never by a look and a step after it: of those who try at once one
+    /// wins. `Unsupported` where the file system has no such step.
+    fn commit(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Two files or directories trade places. Atomic; `NotFound` unless both exist, `Unsupported` where the
     /// file system has no such step.
     fn exchange(&self, a: &Path, b: &Path) -> io::Result<()>;
@@ -111,6 +115,19 @@ impl Store for Real {
                     ErrorKind::DirectoryNotEmpty => ErrorKind::AlreadyExists.into(),
                     _ => e,
                 }),
+            },
+            renamed => renamed,
+        }
+    }
+
+    fn commit(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+            Err(e) if lacking(&e) => match fs::hard_link(from, to) {
+                Ok(()) => fs::remove_file(from),
+                Err(e) if lacking(&e) || e.kind() == ErrorKind::PermissionDenied => {
+                    Err(io::Error::new(ErrorKind::Unsupported, "a name cannot be taken in one step here"))
+                }
+                Err(e) => Err(e),
             },
             renamed => renamed,
         }

@@ -59,6 +59,12 @@ fn contract(store: &dyn Store, root: &Path) {
     assert_eq!(refused(store.exchange(&at("a"), &at("c"))), Some(ErrorKind::NotFound));
     store.rename_new(&at("a"), &at("c")).expect("moved");
     assert_eq!((store.exists(&at("a")), text(store, &at("c/y"))), (false, "other".to_string()));
+    // the step that one of several takes
+    write(store, &at("c/w"), "late");
+    assert_eq!(refused(store.commit(&at("c/w"), &at("c/y"))), Some(ErrorKind::AlreadyExists));
+    store.commit(&at("c/w"), &at("c/x")).expect("free");
+    assert_eq!((store.exists(&at("c/w")), text(store, &at("c/x"))), (false, "late".to_string()));
+    store.remove(&at("c/x")).expect("removed");
     // lists
     store.create_dir(&at("c/below")).expect("a directory");
     write(store, &at("c/below/x"), "");

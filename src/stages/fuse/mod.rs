@@ -206,7 +206,7 @@ fn teachers_table(
                 teachers.iter().map(|t| t.bundle.scenario.as_str()).collect(),
                 "all histories together",
             ),
-            Column::new("training_rows".into(), rows.collect::<Vec<_>>()),
+            Column::new("training_rows".into(), rows.map(|rows| rows as i64).collect::<Vec<_>>()),
             Column::new("weight".into(), weights.to_vec()),
             number("relevance", known(&relevance), None),
             number("js_weight", known(&distances.weights), None),

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use rayon::prelude::*;
 
 use crate::config::Method;
@@ -253,7 +253,7 @@ fn maybe(name: &str, values: impl Iterator<Item = Option<f64>>) -> (&str, ArrayR
 }
 
 fn count(name: &str, values: impl Iterator<Item = usize>) -> (&str, ArrayRef, bool) {
-    (name, Arc::new(UInt64Array::from_iter_values(values.map(|v| v as u64))), false)
+    (name, Arc::new(Int64Array::from_iter_values(values.map(|v| v as i64))), false)
 }
 
 /// A row for each history that played the target: log-losses and what the labels said of themselves.
