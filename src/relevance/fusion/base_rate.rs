@@ -27,6 +27,8 @@ pub const LEAST_SHARE: f64 = 1e-4;
 /// (`EXPERIMENTS.md`).
 pub const LABEL_RIDGE: f64 = 12.0;
 pub const ALIGNED_LABEL_RIDGE: f64 = 18.0;
+/// A ridge that only keeps the constants of a class without labels finite.
+const FREE_RIDGE: f64 = 1e-3;
 const SHARE_RIDGE: f64 = 2e-9;
 const TOLERANCE: f64 = 1e-12;
 const PASSES: usize = 50;
@@ -223,6 +225,26 @@ pub fn shift_to_labels(z: &[f64], labels: &[u16], classes: usize, ridge: f64) ->
         TOLERANCE,
     )
     .at)
+}
+
+/// The constants of [`shift_to_labels`] for aligned teachers, less what chance alone would give: times
+/// 1 - (C - 1) / LR, at least 0, where LR is twice what the labels' log-likelihood gains by constants without a
+/// ridge, whose mean is C - 1 where the level is right already (the positive part of James and Stein 1961).
+pub fn shift_beyond_chance(z: &[f64], labels: &[u16], classes: usize) -> Result<Vec<f64>> {
+    let constants = shift_to_labels(z, labels, classes, ALIGNED_LABEL_RIDGE)?;
+    let free = shift_to_labels(z, labels, classes, FREE_RIDGE)?;
+    let gain: f64 = z
+        .chunks_exact(classes)
+        .zip(labels)
+        .map(|(z, y)| {
+            let (mut as_it_is, mut moved) = (z.to_vec(), z.to_vec());
+            moved.iter_mut().zip(&free).for_each(|(z, b)| *z += b);
+            let y = usize::from(*y);
+            (softmax(&mut as_it_is) - z[y]) - (softmax(&mut moved) - z[y] - free[y])
+        })
+        .sum();
+    let kept = (1.0 - (classes - 1) as f64 / (2.0 * gain).max(f64::MIN_POSITIVE)).max(0.0);
+    Ok(constants.into_iter().map(|b| b * kept).collect())
 }
 
 /// Adds constants to the logarithms of a row's probabilities and makes them probabilities, in place.

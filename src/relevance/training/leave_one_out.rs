@@ -10,9 +10,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::relevance::findings::risk::Judged;
 use crate::relevance::fusion::alignment::{Pool, Sample, aligned, aligned_gate_share};
-use crate::relevance::fusion::base_rate::{
-    ALIGNED_LABEL_RIDGE, LEAST_LABELS, shift, shift_to_labels, shift_to_shares,
-};
+use crate::relevance::fusion::base_rate::{LEAST_LABELS, shift, shift_beyond_chance, shift_to_shares};
 use crate::relevance::fusion::fuse::{Blend, Fused, Fuser, gate_share};
 use crate::relevance::fusion::gating::{Task, Theta};
 use crate::relevance::maths::probability::{log_loss, spaced_rows};
@@ -243,7 +241,7 @@ pub(super) fn loss_with_labels(z: &[f64], labels: &[u16], classes: usize) -> Res
         of.iter().flat_map(|i| &z[i * classes..(i + 1) * classes]).copied().collect()
     };
     let classes_of = |of: &[usize]| of.iter().map(|i| labels[*i]).collect::<Vec<_>>();
-    let constants = shift_to_labels(&rows(&known, z), &classes_of(&known), classes, ALIGNED_LABEL_RIDGE)?;
+    let constants = shift_beyond_chance(&rows(&known, z), &classes_of(&known), classes)?;
     let rest: Vec<usize> = (0..labels.len()).filter(|i| known.binary_search(i).is_err()).collect();
     let mut p = rows(&rest, z);
     p.chunks_exact_mut(classes).for_each(|z| shift(z, &constants));

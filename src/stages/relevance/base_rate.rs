@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::lake::part;
 use crate::lake::scan::ids;
 use crate::relevance::fusion::base_rate::{
-    self, ALIGNED_LABEL_RIDGE, LABEL_RIDGE, LEAST_LABELS, ShareRange, ShareShift, shift_to_labels,
+    self, LABEL_RIDGE, LEAST_LABELS, ShareRange, ShareShift, shift_beyond_chance, shift_to_labels,
     wanted_shares,
 };
 use crate::relevance::fusion::fuse::Fuser;
@@ -193,6 +193,9 @@ fn shift_labelled(fuser: &Fuser, rows: impl Iterator<Item = (u16, Row)>) -> Resu
         z.extend(&fused.z);
         classes.push(class);
     }
-    let ridge = if fuser.alignment().is_some() { ALIGNED_LABEL_RIDGE } else { LABEL_RIDGE };
-    shift_to_labels(&z, &classes, fuser.blend().classes, ridge)
+    let count = fuser.blend().classes;
+    match fuser.alignment() {
+        Some(_) => shift_beyond_chance(&z, &classes, count),
+        None => shift_to_labels(&z, &classes, count, LABEL_RIDGE),
+    }
 }
