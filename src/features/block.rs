@@ -1,6 +1,7 @@
 //! A batch of accounts, decoded: one column for each feature that some teacher takes.
 
 use arrow::array::RecordBatch;
+use hashbrown::HashMap;
 
 use crate::error::{Error, Result};
 use crate::features::column::{self, Column, Kind, NonFinite};
@@ -14,6 +15,15 @@ pub struct Feature {
     pub present: bool,
 }
 
+/// Where each of some names stands, for tables of thousands of columns; of two alike the first counts.
+pub fn places<'a>(names: impl IntoIterator<Item = &'a str>) -> HashMap<&'a str, usize> {
+    let mut places = HashMap::new();
+    names.into_iter().enumerate().for_each(|(place, name)| {
+        places.entry(name).or_insert(place);
+    });
+    places
+}
+
 /// A batch of accounts, decoded: one column for each feature.
 pub struct Block {
     pub rows: usize,
@@ -25,14 +35,17 @@ impl Block {
     /// was not finite.
     pub fn decode(batch: &RecordBatch, features: &[Feature], odd: &mut [NonFinite]) -> Result<Block> {
         let rows = batch.num_rows();
+        let schema = batch.schema();
+        let places = places(schema.fields().iter().map(|f| f.name().as_str()));
         let mut columns = Vec::with_capacity(features.len());
         for (feature, odd) in features.iter().zip(odd) {
             if !feature.present {
                 columns.push(Column::nulls(feature.kind, rows));
                 continue;
             }
-            let array = batch
-                .column_by_name(&feature.name)
+            let array = places
+                .get(feature.name.as_str())
+                .map(|place| batch.column(*place))
                 .ok_or_else(|| Error::bug("a feature was not read").column(&feature.name))?;
             let (column, found) = column::decode(feature.kind, array).map_err(|e| e.column(&feature.name))?;
             odd.nan += found.nan;

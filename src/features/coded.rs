@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::features::block::{Block, Feature};
+use crate::features::block::{Block, Feature, places};
 use crate::features::column::{Column, Kind, NULL};
 
 /// A feature as a fitted model takes it; `levels` are a category's, most frequent first.
@@ -18,11 +18,12 @@ pub struct CodedFeature {
 /// The float32 columns of a block, one for each of `coded`: numbers, and levels as their position; null and
 /// unknown are NaN. `features` names the columns of the block.
 pub fn coded_columns(coded: &[CodedFeature], features: &[Feature], block: &Block) -> Result<Vec<Vec<f32>>> {
+    let places = places(features.iter().map(|f| f.name.as_str()));
     let mut out = Vec::with_capacity(coded.len());
     for feature in coded {
-        let place = features.iter().position(|f| f.name == feature.name);
+        let place = places.get(feature.name.as_str());
         let place =
-            place.ok_or_else(|| Error::bug("a feature of the model is unknown").column(&feature.name))?;
+            *place.ok_or_else(|| Error::bug("a feature of the model is unknown").column(&feature.name))?;
         out.push(match (&block.columns[place], feature.kind) {
             (Column::Number(values), Kind::Number) => values.iter().map(|v| *v as f32).collect(),
             (Column::Category { codes, levels }, Kind::Category) => {

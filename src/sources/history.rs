@@ -1,5 +1,6 @@
 //! The teachers' labelled histories, read in blocks: ten of them may be read at a time.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, AsArray};
@@ -48,7 +49,7 @@ pub fn at(path: &Path, features: &[Feature], extra: &[&String]) -> Result<Histor
     let accounts = Accounts::open(path)?;
     let mut own = Vec::with_capacity(features.len());
     for feature in features {
-        let field = accounts.schema().field_with_name(&feature.name).ok();
+        let field = accounts.find(&feature.name);
         if let Some(field) = field.filter(|f| !column::readable(feature.kind, f.data_type())) {
             let wanted = format!("{:?}", feature.kind).to_lowercase();
             let message =
@@ -112,17 +113,25 @@ impl History {
 
     /// Hands the history to `each` in blocks; one is in memory at a time. Returns, feature by feature, what was
     /// not finite and read as null.
-    pub fn blocks(&self, mut each: impl FnMut(Block) -> Result<()>) -> Result<Vec<NonFinite>> {
-        let mut odd = vec![NonFinite::default(); self.features.len()];
-        let columns: Vec<String> =
-            self.features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect();
+    pub fn blocks(&self, each: impl FnMut(Block) -> Result<()>) -> Result<Vec<NonFinite>> {
+        self.blocks_of(&self.features, each)
+    }
+
+    /// The same with some of its features alone.
+    fn blocks_of(
+        &self,
+        features: &[Feature],
+        mut each: impl FnMut(Block) -> Result<()>,
+    ) -> Result<Vec<NonFinite>> {
+        let mut odd = vec![NonFinite::default(); features.len()];
+        let columns: Vec<String> = features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect();
         for unit in self.accounts.units() {
             let read = self.accounts.read(unit, &columns, |batch, _| {
-                each(Block::decode(&batch, &self.features, &mut odd).map_err(|e| e.file(&self.path))?)
+                each(Block::decode(&batch, features, &mut odd).map_err(|e| e.file(&self.path))?)
             });
             read.map_err(|e| self.about(e))?;
         }
-        match self.features.iter().zip(&odd).find(|(_, odd)| odd.any()) {
+        match features.iter().zip(&odd).find(|(_, odd)| odd.any()) {
             Some((feature, odd)) if self.non_finite == config::NonFinite::Reject => {
                 let hint =
                     "mend the column, or set target.non_finite = \"as_null\", which holds for histories too";
@@ -137,22 +146,19 @@ impl History {
         }
     }
 
-    /// A summary of each feature that the history holds; what is not finite is logged.
-    pub fn summaries(&self, features: &[Feature], log: &Log) -> Result<Vec<Option<Summary>>> {
+    /// A summary of each of these features that the history holds; what is not finite is logged.
+    pub fn summaries(&self, features: Range<usize>, log: &Log) -> Result<Vec<Option<Summary>>> {
+        let features = &self.features[features];
         let mut sketches: Vec<Sketch> = features.iter().map(|f| Sketch::new(f.kind)).collect();
-        let odd = self.blocks(|block| {
+        let odd = self.blocks_of(features, |block| {
             sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
             Ok(())
         })?;
-        for (feature, odd) in self.features.iter().zip(odd).filter(|(_, odd)| odd.any()) {
+        for (feature, odd) in features.iter().zip(odd).filter(|(_, odd)| odd.any()) {
             let details = json!({"column": feature.name, "found": odd.to_string(), "teacher": self.teacher});
             log.warn("profile", "not finite in a history, read as null", details);
         }
-        Ok(sketches
-            .iter()
-            .zip(&self.features)
-            .map(|(sketch, f)| f.present.then(|| sketch.summary()))
-            .collect())
+        Ok(sketches.iter().zip(features).map(|(sketch, f)| f.present.then(|| sketch.summary())).collect())
     }
 
     /// The class of each row among the target's, and which rows did not train the model.

@@ -1,7 +1,7 @@
 //! How much the features of an account look like those of each history, read from decoded columns.
 
 use crate::error::{Error, Result};
-use crate::features::block::{Block, Feature};
+use crate::features::block::{Block, Feature, places};
 use crate::features::column::Column;
 use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::profiles::Profiles;
@@ -9,11 +9,9 @@ use crate::relevance::profile::support::{self, Support};
 
 /// Where the profiled features stand among all.
 pub fn profiled<'a>(profiles: &'a Profiles, features: &[Feature]) -> Result<Vec<(usize, &'a Bins)>> {
+    let places = places(features.iter().map(|f| f.name.as_str()));
     let place = |name: &str| {
-        features
-            .iter()
-            .position(|f| f.name == name)
-            .ok_or_else(|| Error::bug("a profiled feature is unknown").column(name))
+        places.get(name).copied().ok_or_else(|| Error::bug("a profiled feature is unknown").column(name))
     };
     profiles.features.iter().map(|f| Ok((place(&f.name)?, &f.bins))).collect()
 }

@@ -5,11 +5,13 @@
 //! features of a history are read in blocks, a few columns at a time where they are profiled, so that memory
 //! holds no history.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::features::block::Feature;
 use crate::process::cancel;
+use crate::process::log::Log;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::relevance::profile::support::Support;
 use crate::relevance::training::calculator::{Calculator, Repeat};
@@ -23,8 +25,11 @@ use crate::sources::owner_profile;
 use crate::sources::support::{profiled, support_of};
 use crate::teacher::{Teacher, Workspace};
 
-/// Features that are summarised at a time: a summary holds up to a megabyte.
-pub const FEATURES_AT_ONCE: usize = 8;
+/// Features that are summarised at a time: a summary holds up to a megabyte, one of few rows less, and each
+/// turn costs a look at every column of the file.
+const FEATURES_AT_ONCE: usize = 8;
+const MOST_AT_ONCE: usize = 512;
+const VALUES_AT_ONCE: usize = 1 << 20;
 
 /// The teachers that repeat another, as a calculator keeps them.
 pub fn repeats(teachers: &[Teacher], copies: &[Option<usize>]) -> Result<Vec<Repeat>> {
@@ -39,47 +44,77 @@ pub fn repeats(teachers: &[Teacher], copies: &[Option<usize>]) -> Result<Vec<Rep
     teachers.iter().zip(copies).filter_map(of).collect()
 }
 
+/// A summary of each feature of a history; none where it lacks the feature.
+pub type Summaries = Vec<Option<Summary>>;
+
+/// The histories of some teachers, opened once and summarised a few features at a time.
+pub struct Histories {
+    /// Which of the teachers have one.
+    pub sources: Vec<usize>,
+    opened: Vec<Opened>,
+}
+
+enum Opened {
+    Rows(Box<History>),
+    /// An owner's, whose summaries are all there.
+    Profile(Summaries),
+}
+
+impl Histories {
+    /// Those of the teachers in `active`.
+    pub fn open(panel: Panel, active: &[usize]) -> Result<Histories> {
+        let open = |k: &usize| -> Result<Option<Opened>> {
+            let teacher = &panel.teachers[*k];
+            if let Some(path) = teacher.bundle.profile_path() {
+                let summaries = owner_profile::read(&path, panel.features);
+                return Ok(Some(Opened::Profile(summaries.map_err(|e| e.with("teacher", teacher.name()))?)));
+            }
+            let history = history::open(teacher, panel.features, panel.pipeline.target.non_finite)?;
+            Ok(history.map(|h| Opened::Rows(Box::new(h))))
+        };
+        let all = active.par_iter().with_max_len(1).map(open).collect::<Result<Vec<_>>>()?;
+        let (sources, opened) =
+            all.into_iter().enumerate().filter_map(|(place, opened)| opened.map(|o| (place, o))).unzip();
+        Ok(Histories { sources, opened })
+    }
+
+    /// The features, cut into runs that are summarised at a time.
+    pub fn runs(&self, features: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = |opened: &Opened| if let Opened::Rows(history) = opened { history.rows() } else { 1 };
+        let rows = self.opened.iter().map(rows).max().unwrap_or(1);
+        let size = (VALUES_AT_ONCE / rows.max(1)).clamp(FEATURES_AT_ONCE, MOST_AT_ONCE);
+        (0..features).step_by(size).map(move |first| first..features.min(first + size))
+    }
+
+    /// The summaries of a run of features, each of which is asked for once.
+    pub fn summaries(&mut self, features: Range<usize>, log: &Log) -> Result<Vec<Summaries>> {
+        let summarise = |opened: &mut Opened| match opened {
+            Opened::Rows(history) => history.summaries(features.clone(), log),
+            Opened::Profile(all) => Ok(all[features.clone()].iter_mut().map(Option::take).collect()),
+        };
+        self.opened.par_iter_mut().with_max_len(1).map(summarise).collect()
+    }
+}
+
 /// Profiles of the histories of the teachers in `active`, on bins of their own.
 pub fn profile_histories(panel: Panel, active: &[usize]) -> Result<Profiles> {
-    let mut profiles = Profiles { teachers: active.len(), ..Profiles::default() };
-    for features in panel.features.chunks(FEATURES_AT_ONCE) {
-        let (sources, summaries) = summaries(panel, active, features)?;
-        profiles.sources = sources;
-        let shared: Vec<FeatureProfile> = (0..features.len())
-            .into_par_iter()
-            .filter_map(|j| {
+    let mut histories = Histories::open(panel, active)?;
+    let sources = histories.sources.clone();
+    let mut profiles = Profiles { teachers: active.len(), sources, ..Profiles::default() };
+    for features in histories.runs(panel.features.len()) {
+        let summaries = histories.summaries(features.clone(), panel.log)?;
+        let shared: Vec<FeatureProfile> = panel.features[features]
+            .par_iter()
+            .enumerate()
+            .filter_map(|(j, feature)| {
                 let theirs: Vec<&Summary> = summaries.iter().filter_map(|h| h[j].as_ref()).collect();
                 let held = !theirs.is_empty() && theirs.len() == summaries.len();
-                held.then(|| FeatureProfile::new(&features[j].name, &theirs, None))
+                held.then(|| FeatureProfile::new(&feature.name, &theirs, None))
             })
             .collect::<Result<_>>()?;
         profiles.features.extend(shared);
     }
     Ok(profiles)
-}
-
-/// A summary of each feature of a history; none where it lacks the feature.
-pub type Summaries = Vec<Option<Summary>>;
-
-/// Which of the teachers in `active` have a history, and its summaries.
-pub fn summaries(
-    panel: Panel,
-    active: &[usize],
-    features: &[Feature],
-) -> Result<(Vec<usize>, Vec<Summaries>)> {
-    let summarise = |k: &usize| -> Result<Option<Summaries>> {
-        let teacher = &panel.teachers[*k];
-        if let Some(path) = teacher.bundle.profile_path() {
-            return Ok(Some(
-                owner_profile::read(&path, features).map_err(|e| e.with("teacher", teacher.name()))?,
-            ));
-        }
-        history::open(teacher, features, panel.pipeline.target.non_finite)?
-            .map(|h| h.summaries(features, panel.log))
-            .transpose()
-    };
-    let all = active.par_iter().with_max_len(1).map(summarise).collect::<Result<Vec<_>>>()?;
-    Ok(all.into_iter().enumerate().filter_map(|(place, history)| history.map(|h| (place, h))).unzip())
 }
 
 /// Scores every history with every teacher in `active` and trains the calculator on them, with the pooled

@@ -26,6 +26,7 @@ use crate::relevance::training::pooled::Fitted;
 use crate::run::context::Run;
 use crate::run::fold::{Fold, State};
 use crate::sources::sketch::Sketch;
+use crate::sources::training::Histories;
 use crate::sources::{pooled, repeats, training};
 use crate::stages::Mapped;
 use crate::stages::artifacts::{FEATURE_SKETCHES, POOLED, PROFILE, Profile};
@@ -114,13 +115,12 @@ pub fn measure(
         non_finite: target.not_finite(&inputs.features).map(|(f, odd)| (f.name.clone(), odd)).collect(),
     };
     let saved = inputs.calculator_for(active).map(|c| &c.profiles);
-    for (features, targets) in
-        inputs.features.chunks(training::FEATURES_AT_ONCE).zip(targets.chunks(training::FEATURES_AT_ONCE))
-    {
-        let (sources, histories) =
-            training::summaries(inputs.panel(run.pipeline, run.log), active, features)?;
-        profile.known.extend(known(run, active, features, targets, (&sources, &histories)));
-        profile.profiles.sources = sources;
+    let mut opened = Histories::open(inputs.panel(run.pipeline, run.log), active)?;
+    profile.profiles.sources = opened.sources.clone();
+    for run_of in opened.runs(inputs.features.len()) {
+        let histories = opened.summaries(run_of.clone(), run.log)?;
+        let (features, targets) = (&inputs.features[run_of.clone()], &targets[run_of]);
+        profile.known.extend(known(run, active, features, targets, (&opened.sources, &histories)));
         for (j, feature) in features.iter().enumerate() {
             let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
             if !feature.present || theirs.len() < histories.len() {

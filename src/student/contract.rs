@@ -14,6 +14,11 @@ pub trait Student: Send + Sync {
     /// What each column must be.
     fn kinds(&self) -> &[Kind];
 
+    /// Whether any prediction can depend on the column.
+    fn uses(&self, _column: usize) -> bool {
+        true
+    }
+
     /// Writes the probabilities, row-major [n, C], of the n rows of `columns`. They are finite, not negative
     /// and sum to 1, whatever stands in the columns; an infinite number, or a code that is no level, counts
     /// as null.

@@ -77,6 +77,11 @@ impl Student for TreeStudent {
         &self.kinds
     }
 
+    fn uses(&self, column: usize) -> bool {
+        let splits = |tree: &Tree| tree.splits.iter().any(|s| s.feature as usize == column);
+        self.start.is_some() || self.ensemble.trees.iter().any(splits)
+    }
+
     fn predict(&self, columns: &[&[f32]], out: &mut [f64]) {
         let Some(columns) = readable(columns, &self.kinds, out.len() / self.classes) else {
             out.fill(f64::NAN);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::features::block::{Block, Feature};
+use crate::features::block::{Block, Feature, places};
 use crate::features::column::{Column, NULL, level_of_number};
 use crate::models::trees::exact::Exact;
 use crate::teacher::bundle::{Bundle, Encode, FeatureSpec, MissingValue};
@@ -76,12 +76,11 @@ impl Plan {
     /// Adds a model's inputs to the plan.
     pub fn add(&mut self, bundle: &Bundle, features: &[Feature]) -> Result<Encoder> {
         let (mut columns, mut inputs) = (Vec::new(), Vec::new());
+        let places = places(features.iter().map(|f| f.name.as_str()));
         for spec in &bundle.features {
             let name = spec.name.clone();
-            let feature = features
-                .iter()
-                .position(|f| f.name == name)
-                .ok_or_else(|| Error::bug("an unknown feature").column(&name))?;
+            let feature =
+                *places.get(name.as_str()).ok_or_else(|| Error::bug("an unknown feature").column(&name))?;
             let text = spec.missing.as_ref().map(|missing| match missing {
                 MissingValue::Text(text) => text.clone(),
                 MissingValue::Number(number) => level_of_number(*number),

@@ -145,10 +145,15 @@ impl Accounts {
         &self.sources[0].located.path
     }
 
+    /// The field of a column, if the files have it.
+    pub fn find(&self, name: &str) -> Option<&Field> {
+        self.merged.field(name)
+    }
+
     /// The field of a column, or an error that names the nearest one.
     pub fn field(&self, name: &str) -> Result<&Field> {
         self.merged.check(name)?;
-        self.schema().field_with_name(name).map_err(|_| {
+        self.merged.field(name).ok_or_else(|| {
             let error = Error::data("the column is missing").file(self.place()).column(name);
             match nearest(self.schema().fields().iter().map(|f| f.name().as_str()), name) {
                 Some(near) => error.hint(format!("the nearest column is {near:?}")),

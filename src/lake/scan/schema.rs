@@ -48,6 +48,7 @@ struct Conflict {
 #[derive(Debug, Clone)]
 pub struct Merged {
     pub schema: Schema,
+    places: HashMap<String, usize>,
     conflicts: HashMap<String, Conflict>,
     /// Columns that are integers in some files and floats in others.
     whole_in_part: Vec<String>,
@@ -59,8 +60,12 @@ impl Merged {
         let mut fields: Vec<Field> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut seen: Vec<usize> = Vec::new();
-        let mut merged =
-            Merged { schema: Schema::empty(), conflicts: HashMap::new(), whole_in_part: Vec::new() };
+        let mut merged = Merged {
+            schema: Schema::empty(),
+            places: HashMap::new(),
+            conflicts: HashMap::new(),
+            whole_in_part: Vec::new(),
+        };
         let mut before: Vec<Field> = Vec::new();
         for (i, file) in files.iter().enumerate() {
             let own = file.fields();
@@ -91,7 +96,13 @@ impl Merged {
             before = own;
         }
         merged.schema = Schema::new(fields);
+        merged.places = places;
         Ok(merged)
+    }
+
+    /// The field of a column.
+    pub fn field(&self, column: &str) -> Option<&Field> {
+        self.places.get(column).map(|place| self.schema.field(*place))
     }
 
     /// Refuses (65) a column that some files lack, or that cannot be read as one type from all of them.

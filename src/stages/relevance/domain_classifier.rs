@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::features::coded::coded_columns;
+use crate::features::coded::{CodedFeature, coded_columns};
 use crate::lake::part;
 use crate::relevance::maths::probability::spaced_rows;
 use crate::run::context::Run;
@@ -19,21 +19,25 @@ use crate::stages::artifacts::{Profile, SAMPLE};
 use crate::stages::fit;
 use crate::student::{self, Sample, Student};
 
-/// Rows of each side.
+/// Rows of each side, and columns, evenly spaced: its solver takes as long as thousands of columns are wide.
 const ROWS: usize = 2000;
+const COLUMNS: usize = 400;
 
 /// The area for each active teacher; none without history, or where no classifier could be fitted.
 pub fn areas(run: &Run, active: &[usize], profile: &Profile, units: usize) -> Result<Vec<Option<f64>>> {
-    let target = target_rows(run, profile, units)?;
-    active.par_iter().with_max_len(1).map(|&k| area_of(run, k, profile, &target)).collect()
+    let chosen = spaced_rows(profile.student.len(), COLUMNS);
+    let features: Vec<CodedFeature> = chosen.iter().map(|j| profile.student[*j].clone()).collect();
+    let target = target_rows(run, &chosen, units)?;
+    active.par_iter().with_max_len(1).map(|&k| area_of(run, k, &features, &target)).collect()
 }
 
-fn target_rows(run: &Run, profile: &Profile, units: usize) -> Result<Vec<Vec<f32>>> {
-    let mut columns = vec![Vec::new(); profile.student.len()];
+fn target_rows(run: &Run, chosen: &[usize], units: usize) -> Result<Vec<Vec<f32>>> {
+    let mut columns = vec![Vec::new(); chosen.len()];
     for unit in 0..units {
         part::read(&SAMPLE.part(run, unit), |batch| {
-            for (column, array) in columns.iter_mut().zip(batch.columns()) {
-                let array = array
+            for (column, place) in columns.iter_mut().zip(chosen) {
+                let array = batch
+                    .column(*place)
                     .as_primitive_opt::<Float32Type>()
                     .ok_or_else(|| Error::bug("a column of the sample is not float32"))?;
                 column.extend_from_slice(array.values());
@@ -50,19 +54,19 @@ fn thin(columns: &[Vec<f32>]) -> Vec<Vec<f32>> {
     columns.iter().map(|c| rows.iter().map(|i| c[*i]).collect()).collect()
 }
 
-fn area_of(run: &Run, k: usize, profile: &Profile, target: &[Vec<f32>]) -> Result<Option<f64>> {
+fn area_of(run: &Run, k: usize, features: &[CodedFeature], target: &[Vec<f32>]) -> Result<Option<f64>> {
     let teacher = &run.inputs.teachers[k];
     let non_finite = run.pipeline.target.non_finite;
     let Some(history) = history::open(teacher, &run.inputs.features, non_finite)? else { return Ok(None) };
-    let mut columns = vec![Vec::new(); profile.student.len()];
+    let mut columns = vec![Vec::new(); features.len()];
     history.blocks(|block| {
-        let more = coded_columns(&profile.student, &run.inputs.features, &block)?;
+        let more = coded_columns(features, &run.inputs.features, &block)?;
         columns.iter_mut().zip(more).for_each(|(column, more)| column.extend(more));
         Ok(())
     })?;
     let history = thin(&columns);
     let rows = [history.first().map_or(0, Vec::len), target.first().map_or(0, Vec::len)];
-    let kinds: Vec<student::Kind> = profile.student.iter().map(fit::student_kind).collect();
+    let kinds: Vec<student::Kind> = features.iter().map(fit::student_kind).collect();
     let half = |odd: usize| -> Vec<Vec<f32>> {
         let pick = |c: &Vec<f32>| c.iter().skip(odd).step_by(2).copied().collect::<Vec<f32>>();
         history.iter().zip(target).map(|(h, t)| [pick(h), pick(t)].concat()).collect()
