@@ -29,7 +29,7 @@ use crate::teacher::{Teacher, Workspace};
 /// turn costs a look at every column of the file.
 const FEATURES_AT_ONCE: usize = 8;
 const MOST_AT_ONCE: usize = 512;
-const VALUES_AT_ONCE: usize = 1 << 20;
+const VALUES_AT_ONCE: usize = 1 << 18;
 
 /// The teachers that repeat another, as a calculator keeps them.
 pub fn repeats(teachers: &[Teacher], copies: &[Option<usize>]) -> Result<Vec<Repeat>> {

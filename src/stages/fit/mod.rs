@@ -6,6 +6,8 @@
 
 pub mod bundle;
 
+use std::ops::Range;
+
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
 use serde_json::json;
@@ -40,9 +42,32 @@ impl Rows {
     fn sorted(self, classes: usize) -> Rows {
         let mut order: Vec<usize> = (0..self.hashes.len()).collect();
         order.sort_unstable_by_key(|i| self.hashes[*i]);
+        self.in_order(&order, classes)
+    }
+
+    /// In that order; one column at a time is there twice.
+    fn in_order(self, order: &[usize], classes: usize) -> Rows {
         let columns = self.columns.into_iter().map(|c| order.iter().map(|i| c[*i]).collect()).collect();
         let soft = order.iter().flat_map(|i| &self.soft[i * classes..(i + 1) * classes]).copied().collect();
         Rows { columns, soft, hashes: order.iter().map(|i| self.hashes[*i]).collect() }
+    }
+
+    /// Some of the rows, column by column.
+    fn columns_of(&self, rows: Range<usize>) -> Vec<&[f32]> {
+        self.columns.iter().map(|c| &c[rows.clone()]).collect()
+    }
+
+    /// Those rows, whose columns these are, as a student takes them.
+    fn sample<'a>(
+        &'a self,
+        columns: &'a [&'a [f32]],
+        rows: Range<usize>,
+        weights: &'a [f64],
+        kinds: &'a [student::Kind],
+        classes: usize,
+    ) -> Sample<'a> {
+        let soft = &self.soft[rows.start * classes..rows.end * classes];
+        Sample { columns, kinds, soft, weights: &weights[rows], classes }
     }
 }
 
@@ -57,13 +82,16 @@ pub fn run(run: &Run) -> Result<()> {
     let limit = (settings.held_out_share * u64::MAX as f64) as u64;
     let held = |i: &usize| n >= LEAST_TO_HOLD_OUT && mix(settings.seed, rows.hashes[*i]) <= limit;
     let (test, train): (Vec<usize>, Vec<usize>) = (0..n).partition(held);
-    let test = if test.is_empty() { train.clone() } else { test };
     let classes = run.pipeline.classes.len();
+    // those to train on first, then those that are held out: a wide sample is too large to be copied
+    let order = [train.as_slice(), &test].concat();
+    let rows = rows.in_order(&order, classes);
+    let held_out = if test.is_empty() { 0..n } else { train.len()..n };
+    let weights = vec![1.0; n];
     let fitted = {
-        let (train, test) = (Subset::new(&rows, &train, classes), Subset::new(&rows, &test, classes));
-        let columns = [train.columns(), test.columns()];
-        let (train, test) =
-            (train.sample(&columns[0], &kinds, classes), test.sample(&columns[1], &kinds, classes));
+        let columns = [0..train.len(), held_out.clone()].map(|range| rows.columns_of(range));
+        let train = rows.sample(&columns[0], 0..train.len(), &weights, &kinds, classes);
+        let test = rows.sample(&columns[1], held_out.clone(), &weights, &kinds, classes);
         let fit = |family| student::fit(family, &train, &test, settings.seed, &Settings::default());
         match fit(settings.family) {
             Err(error) if settings.family != Family::Auto && error.kind() == ErrorKind::Data => {
@@ -78,12 +106,15 @@ pub fn run(run: &Run) -> Result<()> {
             fitted => fitted?,
         }
     };
+    let unseen: Vec<Vec<f32>> = rows.columns.iter().map(|c| c[held_out.clone()].to_vec()).collect();
     let mut student = fitted.student;
     if (LEAST_TO_HOLD_OUT..=REFIT_ROWS).contains(&n) {
-        let all: Vec<usize> = (0..n).collect();
-        let all = Subset::new(&rows, &all, classes);
-        let columns = all.columns();
-        let all = all.sample(&columns, &kinds, classes);
+        // in the order of the hashes once more
+        let mut back = vec![0; n];
+        order.iter().enumerate().for_each(|(now, before)| back[*before] = now);
+        let rows = rows.in_order(&back, classes);
+        let columns = rows.columns_of(0..n);
+        let all = rows.sample(&columns, 0..n, &weights, &kinds, classes);
         match student::fit_one(Family::parse(student.family())?, &all, settings.seed, &Settings::default()) {
             Ok(again) => student = again,
             Err(error) => {
@@ -99,13 +130,12 @@ pub fn run(run: &Run) -> Result<()> {
         .iter()
         .map(|t| (t.family.to_string(), t.fidelity.as_ref().map(|f| f.log_loss).map_err(Clone::clone)))
         .collect();
-    let held_out = Subset::new(&rows, &test, classes).columns;
     let names = profile.student.iter().map(|f| f.name.clone());
-    let importances = names.zip(student::importance::importances(student.as_ref(), &held_out)).collect();
+    let importances = names.zip(student::importance::importances(student.as_ref(), &unseen)).collect();
     let fit = Fit {
         family: student.family().to_string(),
         rows: n,
-        held_out_rows: test.len(),
+        held_out_rows: held_out.len(),
         fidelity,
         tried,
         importances,
@@ -126,7 +156,7 @@ pub fn run(run: &Run) -> Result<()> {
     }
     run.log.info("fit", "chosen", json!({"family": fit.family, "rows": n, "log_loss": fit.fidelity.log_loss, "kl": fit.fidelity.kl, "agreement": fit.fidelity.agreement}));
     let folder = run.directory.stage("fit");
-    bundle::write(run, &folder.join("student"), student.as_ref(), &profile, &fit, &held_out)?;
+    bundle::write(run, &folder.join("student"), student.as_ref(), &profile, &fit, &unseen)?;
     write_json(run.directory.store, &folder.join("fit.json"), &fit)
 }
 
@@ -172,33 +202,5 @@ fn read_rows(run: &Run, scored: &Scored, profile: &Profile) -> Result<Rows> {
     match rows.columns.iter().all(|c| c.len() == rows.hashes.len()) {
         true => Ok(rows.sorted(classes.len())),
         false => Err(Error::bug("the sample's features and soft labels are of different accounts")),
-    }
-}
-
-/// Some of the rows, gathered.
-struct Subset {
-    columns: Vec<Vec<f32>>,
-    soft: Vec<f64>,
-    weights: Vec<f64>,
-}
-
-impl Subset {
-    fn new(rows: &Rows, chosen: &[usize], classes: usize) -> Subset {
-        let columns = rows.columns.iter().map(|c| chosen.iter().map(|i| c[*i]).collect()).collect();
-        let soft = chosen.iter().flat_map(|i| &rows.soft[i * classes..(i + 1) * classes]).copied().collect();
-        Subset { columns, soft, weights: vec![1.0; chosen.len()] }
-    }
-
-    fn columns(&self) -> Vec<&[f32]> {
-        self.columns.iter().map(Vec::as_slice).collect()
-    }
-
-    fn sample<'a>(
-        &'a self,
-        columns: &'a [&'a [f32]],
-        kinds: &'a [student::Kind],
-        classes: usize,
-    ) -> Sample<'a> {
-        Sample { columns, kinds, soft: &self.soft, weights: &self.weights, classes }
     }
 }
