@@ -59,6 +59,13 @@ impl Cli {
         self.log_format == Format::Text
             || (self.log_format == Format::Auto && std::io::stdout().is_terminal())
     }
+
+    /// The result of a run: on a terminal a few lines for people, one line of JSON for all others.
+    fn told(&self, args: &RunArgs, (line, code): (Value, u8)) -> Result<(Value, u8)> {
+        let terminal = self.log_format != Format::Json && std::io::stdout().is_terminal();
+        let pipeline = args.pipeline.display().to_string();
+        Ok((if terminal { Value::String(job::told::render(&line, &pipeline)) } else { line }, code))
+    }
 }
 
 #[derive(Subcommand)]
@@ -91,6 +98,12 @@ enum Command {
     Completions {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
+    },
+    /// Prints the JSON Schema of a file, by which editors complete and check it.
+    #[command(after_help = "Example: coldstart schema pipeline > pipeline.schema.json")]
+    Schema {
+        #[arg(value_enum)]
+        file: commands::schema::File,
     },
     /// Prints the man page.
     #[command(after_help = "Example: coldstart man > /usr/local/share/man/man1/coldstart.1")]
@@ -367,8 +380,8 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
     pool.build_global()
         .map_err(|e| Error::new(Kind::TryAgain, format!("cannot start worker threads: {e}")))?;
     let line = match &cli.command {
-        Command::Run(args) => return run(args, None, log, store),
-        Command::Stage { name, run: args } => return run(args, Some(*name), log, store),
+        Command::Run(args) => return cli.told(args, run(args, None, log, store)?),
+        Command::Stage { name, run: args } => return cli.told(args, run(args, Some(*name), log, store)?),
         Command::Units(command) => return units(command, log, store),
         Command::Profile(args) => profile(args),
         Command::Evaluate { pipeline, date, labels, overrides } => {
@@ -417,6 +430,7 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
             clap_complete::generate(*shell, &mut Cli::command(), "coldstart", &mut text);
             Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
         }
+        Command::Schema { file } => commands::schema::schema(*file).map(Value::String),
         Command::Man => {
             let mut text = Vec::new();
             let drawn = clap_mangen::Man::new(Cli::command()).render(&mut text);
@@ -424,8 +438,15 @@ fn execute(cli: &Cli, log: &Log, store: &dyn Store) -> Result<(Value, u8)> {
             Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
         }
         Command::Check { pipeline, overrides } => {
-            let found = commands::check::check(&Pipeline::read(pipeline, overrides)?)?;
-            Ok(if cli.for_people() { Value::String(commands::check_table::render(&found)) } else { found })
+            let (found, refused) = commands::check::check(&Pipeline::read(pipeline, overrides)?)?;
+            let show = || commands::check_table::render(&found, &pipeline.display().to_string());
+            let table = cli.for_people().then(show);
+            if let Some(refused) = refused {
+                // stdout is for what succeeded
+                let _ = write!(std::io::stderr().lock(), "{}", redact(table.as_deref().unwrap_or_default()));
+                return Err(refused);
+            }
+            Ok(table.map_or(found, Value::String))
         }
     };
     line.map(|line| (line, 0))
@@ -542,7 +563,7 @@ fn run_name(command: &Command) -> String {
         | Command::Relevance { command: RelevanceCommand::Train { pipeline: place, .. } }
         | Command::Advise { pipeline: place, .. }
         | Command::Profile(ProfileArgs { accounts: place, .. }) => place.display().to_string(),
-        Command::Completions { .. } | Command::Man => "coldstart".to_string(),
+        Command::Completions { .. } | Command::Schema { .. } | Command::Man => "coldstart".to_string(),
         Command::Units(command) => command.place().display().to_string(),
         Command::Teacher { command: TeacherCommand::Add(request) } => request.model.display().to_string(),
     }

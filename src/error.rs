@@ -155,8 +155,30 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Of `names` the one most like `wanted`, whatever their case; for messages.
+/// Names that are less like each other than this are other names, not slips of the pen (Jaro-Winkler).
+const LIKE: f64 = 0.75;
+/// Characters that a list of names may take in a message.
+const LONGEST_LIST: usize = 300;
+
+/// Of `names` the one most like `wanted`, whatever their case, if one is like it at all; for messages.
 pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
     let likeness = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase());
-    names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) >= LIKE)
+}
+
+/// Which column may have been meant: the nearest, or all that there are.
+pub fn which_column<'a>(names: impl Iterator<Item = &'a str> + Clone, wanted: &str) -> String {
+    if let Some(near) = nearest(names.clone(), wanted) {
+        return format!("the nearest column is {near:?}");
+    }
+    let mut list = String::new();
+    for name in names {
+        if list.len() + name.len() > LONGEST_LIST {
+            list.push_str(", ...");
+            break;
+        }
+        list.push_str(if list.is_empty() { "" } else { ", " });
+        list.push_str(name);
+    }
+    format!("the columns are: {list}")
 }

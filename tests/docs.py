@@ -3,7 +3,8 @@
     python tests/docs.py PROGRAM PAGE...
 
 Blocks of `sh` run in bash at the root of the repository with PROGRAM as `coldstart`; `sh exit=65` has to end with that
-code. Blocks of `sql` run in DuckDB, one connection a page. Blocks with any other word behind their language are only shown."""
+code. Blocks of `sql` run in DuckDB, one connection a page; those that name no files also have to be Spark SQL, as
+sqlglot reads it (`make cluster` runs them in a real Spark). Blocks with any other word behind their language are only shown."""
 import os
 import pathlib
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 
 import duckdb
+import sqlglot
 
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.M | re.S)
 
@@ -39,9 +41,11 @@ def main():
                 try:
                     if language == "sql":
                         base.execute(text)
+                        if "read_parquet" not in text:
+                            sqlglot.parse(text, read="spark", error_level=sqlglot.ErrorLevel.RAISE)
                     else:
                         shell(text, int(code[1]) if code else 0, program, pathlib.Path(folder))
-                except (AssertionError, duckdb.Error) as e:
+                except (AssertionError, duckdb.Error, sqlglot.errors.SqlglotError) as e:
                     failed += 1
                     print(f"{page}:\n{text}\n{e}\n", file=sys.stderr)
     print(f"{ran - failed} passed, {failed} failed")

@@ -38,6 +38,12 @@ pub fn advise(
     if out.is_dir() {
         return Err(Error::new(Kind::CannotCreate, "the place of the batch is a directory").file(out));
     }
+    if !is_csv(out) && out.extension().is_none_or(|e| e != "parquet") {
+        return Err(Error::new(Kind::Usage, "the batch is written as CSV or Parquet")
+            .with("argument", "--output")
+            .value(out.display())
+            .hint("end its name in .csv or .parquet"));
+    }
     if most < LEAST_LABELS {
         log.warn(
             "advise",

@@ -3,45 +3,68 @@
 
 use serde_json::{Value, json};
 
+use crate::commands::survey::survey;
 use crate::config::Pipeline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::block::Block;
 use crate::lake::store::mount;
-use crate::sources::inputs::Inputs;
+use crate::sources::inputs::{self, Inputs};
 use crate::sources::{history, trial};
 
 /// Accounts that are scored.
 const ACCOUNTS: usize = 64;
 
-/// Opens and checks every input.
-pub fn check(pipeline: &Pipeline) -> Result<Value> {
+/// Opens and checks every input: what was found, and the refusal where features do not fit the target.
+pub fn check(pipeline: &Pipeline) -> Result<(Value, Option<Error>)> {
     let output = pipeline.output_path();
     let tables = pipeline.tables();
     tables.check_names(pipeline.class_folders())?;
+    let accounts = inputs::open_accounts(pipeline)?;
+    let loaded = inputs::load_teachers(pipeline)?;
+    let (features, refused) = survey(pipeline, &accounts, &loaded)?;
+    let teachers: Vec<Value> = loaded
+        .iter()
+        .zip(&features)
+        .map(|(t, features)| {
+            json!({
+                "name": t.name(),
+                "format": t.bundle.model.format,
+                "training_rows": t.bundle.training.rows,
+                "history": t.bundle.history_path().is_some(),
+                "notes": t.notes,
+                "features": features,
+            })
+        })
+        .collect();
+    let mut found = json!({
+        "status": if refused.is_some() { "refused" } else { "ok" },
+        "pipeline": pipeline.name,
+        "accounts": accounts.stored_rows(),
+        "files": accounts.files().count(),
+        "teachers": teachers,
+    });
+    if refused.is_some() {
+        return Ok((found, refused));
+    }
+    drop((accounts, loaded));
     let inputs = Inputs::open(pipeline)?;
     tables.check_id(inputs.accounts.field(&pipeline.target.id)?)?;
     let scored = score(pipeline, &inputs)?;
-    let teachers: Vec<Value> = inputs
-        .teachers
-        .iter()
-        .map(|t| json!({"name": t.name(), "format": t.bundle.model.format, "training_rows": t.bundle.training.rows, "history": t.bundle.history_path().is_some(), "notes": t.notes}))
-        .collect();
-    Ok(json!({
-        "status": "ok",
-        "pipeline": pipeline.name,
-        "accounts": inputs.accounts.stored_rows(),
-        "files": inputs.accounts.files().count(),
-        "features": inputs.features.len(),
-        "absent_features": inputs.features.iter().filter(|f| !f.present).map(|f| &f.name).collect::<Vec<_>>(),
-        "ignored_label_columns": inputs.ignored,
-        "teachers": teachers,
-        "scored": scored,
-        "output": tables.output.to_string(),
-        "output_file_system": mount::file_system(&output),
-    }))
+    let absent = inputs.features.iter().filter(|f| !f.present).map(|f| &f.name).collect::<Vec<_>>();
+    found["features"] = json!(inputs.features.len());
+    found["absent_features"] = json!(absent);
+    found["ignored_label_columns"] = json!(inputs.ignored);
+    found["scored"] = json!(scored);
+    found["pooled"] = json!(
+        pipeline.wants_pooled()
+            && inputs.teachers.iter().filter(|t| t.bundle.history_path().is_some()).count() > 1
+    );
+    found["output"] = json!(tables.output.to_string());
+    found["output_file_system"] = json!(mount::file_system(&output));
+    Ok((found, None))
 }
 
-/// Opens every history, and scores a few accounts with every teacher; how many.
+/// Opens every history and reads its labels, and scores a few accounts with every teacher; how many.
 fn score(pipeline: &Pipeline, inputs: &Inputs) -> Result<usize> {
     let all = |block: &Block| {
         let mut pairs = inputs.teachers.iter().zip(&inputs.encoders);
@@ -51,7 +74,9 @@ fn score(pipeline: &Pipeline, inputs: &Inputs) -> Result<usize> {
     let block = batch.map(|batch| trial::decode(&inputs.accounts, &batch, &inputs.features)).transpose()?;
     block.iter().try_for_each(all)?;
     for teacher in &inputs.teachers {
-        history::open(teacher, &inputs.features, pipeline.target.non_finite)?;
+        if let Some(history) = history::open(teacher, &inputs.features, pipeline.target.non_finite)? {
+            history.labels(teacher, pipeline)?;
+        }
     }
     Ok(block.map_or(0, |b| b.rows))
 }

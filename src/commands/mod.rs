@@ -8,5 +8,7 @@ pub mod drift;
 pub mod evaluate;
 pub mod explain;
 pub mod new;
+pub mod schema;
 pub mod share;
+mod survey;
 pub mod train_relevance;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::commands::schema;
 use crate::error::{Error, Kind, Result};
 use crate::lake::scan::{Accounts, ids};
 use crate::lake::store::Real;
@@ -49,11 +50,20 @@ pub fn new(wanted: &Wanted) -> Result<Value> {
     };
     let accounts = Accounts::open(&target)?;
     let id = match wanted.id {
-        Some(id) => accounts.field(id)?.name().clone(),
+        Some(id) => {
+            let field = accounts.field(id)?;
+            ids::refuse_type(field).map_err(|e| e.file(accounts.place()))?;
+            field.name().clone()
+        }
         None => find_id(&accounts, &found.bundles)?,
     };
     let place = Place::of(&out);
     let text = write_pipeline(&place, &found.bundles, &target, &accounts, &id);
+    write_atomic(
+        &Real,
+        &out.with_file_name(schema::BESIDE_PIPELINE),
+        schema::schema(schema::File::Pipeline)?.as_bytes(),
+    )?;
     write_atomic(&Real, &out, text.as_bytes())?;
     Ok(json!({
         "status": "created",
@@ -112,7 +122,16 @@ impl Found {
                     .all(|b| b.features.iter().filter(|f| f.missing.is_none()).all(|f| has(&f.name)))
             })
         };
-        let fitting: Vec<&PathBuf> = self.tables.iter().filter(fits).collect();
+        let mut fitting: Vec<&PathBuf> = self.tables.iter().filter(fits).collect();
+        // where some hold the label of a history and others do not, the target is among the others
+        let label = |b: &Bundle| b.history.as_ref().and_then(|h| h.label.clone());
+        let labels: Vec<String> = self.bundles.iter().filter_map(label).collect();
+        let is_labelled = |place: &PathBuf| {
+            Accounts::open(place).is_ok_and(|a| labels.iter().any(|l| a.schema().field_with_name(l).is_ok()))
+        };
+        if fitting.len() > 1 && !fitting.iter().all(|place| is_labelled(place)) {
+            fitting.retain(|place| !is_labelled(place));
+        }
         let list =
             |of: &[&PathBuf]| of.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
         match fitting.as_slice() {
@@ -147,7 +166,7 @@ fn find_id(accounts: &Accounts, bundles: &[Bundle]) -> Result<String> {
         )
         .file(accounts.place())
         .with("looked at", names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", "))
-        .hint("name it with --id")
+        .hint("name it with --id; where ids stand twice and the first row counts, set target.dedupe = \"first\"")
     })
 }
 
@@ -184,7 +203,8 @@ fn write_pipeline(place: &Place, bundles: &[Bundle], target: &Path, accounts: &A
     // writing to a String cannot fail
     let _ = writeln!(
         out,
-        "# Written by `coldstart new`. Every setting with its default: pipelines/defaults.toml."
+        "#:schema ./{}\n# Written by `coldstart new`. Every setting with its default: docs/pipeline.md.",
+        schema::BESIDE_PIPELINE
     );
     let _ = writeln!(out, "name = {}                  # names the runs; a-z, 0-9 and -", text(name));
     let _ =

@@ -3,10 +3,9 @@
 
 use toml::{Table, Value};
 
+use crate::config::defaults;
 use crate::error::{Error, Result, nearest};
 use crate::process::secrets::{hide, names_a_secret};
-
-const DEFAULTS: &str = include_str!("../../pipelines/defaults.toml");
 
 /// Keys that have no default, as dotted paths.
 const WITHOUT_DEFAULT: &[&str] = &[
@@ -45,8 +44,7 @@ pub fn merge(
     for pair in overrides {
         set(&mut user, pair)?;
     }
-    let defaults: Table =
-        DEFAULTS.parse().map_err(|e| Error::bug(format!("pipelines/defaults.toml: {e}")))?;
+    let defaults = defaults::table()?;
     let mut known: Vec<String> = WITHOUT_DEFAULT.iter().map(|s| s.to_string()).collect();
     list_keys(&defaults, "", &mut known);
     refuse_unknown(&user, "", &known)?;

@@ -5,11 +5,13 @@
 //! refusal is exit 78 and names `section.key`.
 
 mod check;
+pub mod defaults;
 mod layers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -20,12 +22,18 @@ use crate::lake::tables::{Format, Tables};
 use crate::relevance::fusion::decision::Rule;
 
 /// A checked pipeline. Paths are resolved against the file that named them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
+    /// Names the runs; of a-z, 0-9, - and _.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,100}$"))]
     pub name: String,
+    /// The target's classes, in the order of every `p_<class>` column.
+    #[schemars(length(min = 2, max = 1000))]
     pub classes: Vec<String>,
     pub target: Target,
+    /// Two or more classifiers of related scenarios.
+    #[schemars(length(min = 2))]
     pub teachers: Vec<TeacherRef>,
     pub relevance: RelevanceSettings,
     pub fuse: FuseSettings,
@@ -34,8 +42,7 @@ pub struct Pipeline {
     #[serde(skip_serializing)]
     pub gates: GateSettings,
     pub output: Output,
-    /// Environment variables whose values are secrets, beside those whose names say so; decides nothing of
-    /// what tables hold.
+    /// Names of environment variables whose values are never written down, beside those whose names say so.
     #[serde(default, skip_serializing)]
     pub secrets: Vec<String>,
     /// Directory of the pipeline file; not part of the file and not of the run's identity.
@@ -43,24 +50,30 @@ pub struct Pipeline {
     pub root: PathBuf,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
+    /// The accounts to classify: a Parquet file, a glob, a hive-partitioned directory, or a Delta table.
     pub accounts: String,
+    /// The column that names an account: unique, not null; whole numbers or text.
     pub id: String,
+    /// Which rows are the target, an SQL condition: `"status = 'open'"`.
     #[serde(rename = "where")]
     pub filter: Option<String>,
+    /// What you know of the base rate: `{ fraud = 0.11 }`, or a range, `{ fraud = [0.08, 0.15] }`.
     pub class_shares: Option<BTreeMap<String, Share>>,
+    /// Labelled accounts of the target: the id and `label`, as Parquet or CSV; rows with an empty label are left out.
     pub labels: Option<String>,
     /// Of a lakehouse table: the version that is read; the newest without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// Of a lakehouse table: the version is that of this time.
+    /// Of a lakehouse table: the version is that of this time, such as `"2026-08-31T00:00:00Z"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<String>,
     pub non_finite: NonFinite,
     pub dedupe: Dedupe,
     /// By how much the share of values that a teacher knows may fall below that in its history.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub known_fall: f64,
     pub lost_columns: OnLost,
 }
@@ -85,7 +98,7 @@ impl Target {
 }
 
 /// What the user knows of a class's share: a number or the range that holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Share {
     Known(f64),
@@ -102,7 +115,7 @@ impl Share {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NonFinite {
     Reject,
@@ -110,30 +123,31 @@ pub enum NonFinite {
 }
 
 /// What a column does whose values teachers know no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLost {
     Warn,
     Reject,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dedupe {
     Error,
     First,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherRef {
+    /// A directory with a `teacher.toml`.
     pub bundle: String,
-    /// This teacher's classes -> the target's; a class that is not named keeps its name.
+    /// This teacher's classes -> the target's, where they have other names: `{ rejected = "no" }`.
     #[serde(default)]
     pub classes: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RelevanceSettings {
     pub min_training_rows: u64,
@@ -144,15 +158,15 @@ pub struct RelevanceSettings {
 }
 
 /// Whether the job trains a teacher of its own on the rows of all histories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PooledTeacher {
-    /// Where at least two histories give rows.
+    // where at least two histories give rows
     Auto,
     Off,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FuseSettings {
     pub method: Method,
@@ -163,7 +177,7 @@ pub struct FuseSettings {
 }
 
 /// When an account is left undecided; never, where nothing is said.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Abstain {
     pub cost: Option<f64>,
@@ -172,33 +186,35 @@ pub struct Abstain {
 }
 
 /// How the teachers' scores become one label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     Aligned,
     Reference,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StudentSettings {
     pub family: crate::student::Family,
     pub max_training_rows: u64,
+    #[schemars(range(min = 0.01, max = 0.5))]
     pub held_out_share: f64,
     pub seed: u64,
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub min_agreement: f64,
     pub max_kl: f64,
     pub on_failure: OnFailure,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     PublishFused,
     Fail,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateSettings {
     pub rows: OnGate,
@@ -212,16 +228,17 @@ pub struct GateSettings {
 }
 
 /// What a gate that fails does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnGate {
     Fail,
     Warn,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
+    /// A directory: the tables appear below it.
     pub path: String,
     pub partition_by: Vec<String>,
     pub format: String,
@@ -232,7 +249,7 @@ pub struct Output {
 
 /// What to do with something that is no pipeline file.
 fn in_place_of(path: &Path) -> String {
-    if path.join("teacher.toml").exists() {
+    if path.join("teacher.toml").exists() || path.ends_with("teacher.toml") {
         return "this is a teacher's bundle: name the pipeline file that uses it".to_string();
     }
     let inside = || {
@@ -265,9 +282,10 @@ impl Pipeline {
             _ => Error::io(&e, "cannot read the pipeline file", path),
         })?;
         let root = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let known = path.extension().is_some_and(|e| {
-            ["csv", "parquet", "json", "yaml", "yml"].iter().any(|other| e.eq_ignore_ascii_case(other))
-        });
+        let known = path.ends_with("teacher.toml")
+            || path.extension().is_some_and(|e| {
+                ["csv", "parquet", "json", "yaml", "yml"].iter().any(|other| e.eq_ignore_ascii_case(other))
+            });
         let parsed = Pipeline::parse(&text, &root, overrides, &|name| std::env::var(name).ok());
         parsed.map_err(|e| if known { e.file(path).hint(in_place_of(path)) } else { e.file(path) })
     }

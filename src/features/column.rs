@@ -62,6 +62,27 @@ impl std::fmt::Display for NonFinite {
     }
 }
 
+/// A type as messages name it.
+pub fn name_of(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_string(),
+        DataType::Dictionary(_, values) => name_of(values),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// The labels of a column as text; whole numbers have no fraction, as in [`level_of_number`].
+pub fn label_texts(array: &ArrayRef) -> Result<StringArray> {
+    if array.data_type().is_floating() {
+        let wide = cast(array, &DataType::Float64).map_err(|e| Error::data(e.to_string()))?;
+        let wide = wide.as_primitive::<Float64Type>();
+        return Ok(wide.iter().map(|v| v.map(level_of_number)).collect());
+    }
+    let text = cast(array, &DataType::Utf8);
+    let text = text.map_err(|e| Error::data(format!("labels cannot be read as text: {e}")))?;
+    Ok(text.as_string::<i32>().clone())
+}
+
 /// Whether a column of this type can be read as `kind`.
 pub fn readable(kind: Kind, data_type: &DataType) -> bool {
     use DataType as D;

@@ -11,6 +11,7 @@ pub mod outputs;
 pub mod published;
 pub mod read_back;
 pub mod remote;
+pub mod told;
 pub mod units;
 pub mod watch;
 

@@ -54,10 +54,10 @@ impl At {
 }
 
 /// Columns of the narrowest terminal that lines are made for.
-const WIDTH: usize = 80;
+pub const WIDTH: usize = 80;
 
 /// A sentence in lines of at most `width` characters, cut between words; longer words keep a line of their own.
-fn wrapped(sentence: &str, width: usize) -> Vec<String> {
+pub fn wrapped(sentence: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in sentence.split_whitespace() {
         let last = lines.len() - 1;

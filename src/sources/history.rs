@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
 use serde_json::json;
 
 use crate::config::{self, Pipeline};
@@ -74,9 +72,18 @@ pub fn at(path: &Path, features: &[Feature], extra: &[&String]) -> Result<Histor
     }
 }
 
+/// The refusal of a row without a label.
+pub fn no_label(row: usize) -> Error {
+    Error::data("a label is null")
+        .with("row", row.to_string())
+        .hint("a history holds labelled rows alone: leave the others out")
+}
+
 /// The place of a label among a teacher's own classes.
 pub fn class_of(own: &[String], label: &str) -> Result<usize> {
-    let place = own.iter().position(|c| c == label);
+    // a column of floats has 1, and a description may say 1.0
+    let same = |class: &String| class == label || class.strip_suffix(".0") == Some(label);
+    let place = own.iter().position(same);
     place.ok_or_else(|| {
         let numbers = label.parse::<f64>().is_ok();
         let hint = match numbers {
@@ -192,15 +199,11 @@ impl History {
     /// The column of labels as text; none may be null.
     pub fn texts(&self, label: &str) -> Result<Vec<String>> {
         let refuse = |e: Error| self.about(e.file(&self.path).column(label));
-        let text = cast(&self.column(label)?, &DataType::Utf8);
-        let text = text.map_err(|e| refuse(Error::data(format!("labels cannot be read as text: {e}"))))?;
-        let texts = text.as_string::<i32>().iter().enumerate();
-        texts
-            .map(|(row, text)| {
-                text.map(str::to_string)
-                    .ok_or_else(|| refuse(Error::data("a label is null").with("row", row.to_string())))
-            })
-            .collect()
+        let texts = column::label_texts(&self.column(label)?).map_err(refuse)?;
+        let whole = |(row, text): (usize, Option<&str>)| {
+            text.map(str::to_string).ok_or_else(|| refuse(no_label(row)))
+        };
+        texts.iter().enumerate().map(whole).collect()
     }
 
     /// A boolean column; null is false.

@@ -43,17 +43,7 @@ pub struct Panel<'a> {
 impl Inputs {
     /// Opens the target and loads every teacher; nothing is scored.
     pub fn open(pipeline: &Pipeline) -> Result<Inputs> {
-        let place = pipeline.resolve(&pipeline.target.accounts);
-        let accounts = open_target(pipeline)?.with_id(&pipeline.target.id);
-        let id = accounts.field(&pipeline.target.id)?;
-        if !ids::can_be_id(id.data_type()) {
-            return Err(Error::data(format!(
-                "an account id is whole numbers, text, a UUID or binary; the column is {}",
-                id.data_type()
-            ))
-            .file(&place)
-            .column(id.name()));
-        }
+        let accounts = open_accounts(pipeline)?;
         let teachers = load_teachers(pipeline)?;
         let features = features(&teachers, accounts.schema(), accounts.place())?;
         accounts.check(features.iter().filter(|f| f.present).map(|f| &f.name))?;
@@ -126,6 +116,14 @@ fn saved_calculator(pipeline: &Pipeline, teachers: &[Teacher]) -> Result<Option<
     let calculator = calculator_file::read(&path)?;
     calculator.check(&calculator_file::members(teachers)?, &pipeline.classes).map_err(|e| e.file(&path))?;
     Ok(Some(if pipeline.wants_pooled() { calculator } else { calculator.without_pooled() }))
+}
+
+/// The target with its id, of a type that can be one.
+pub fn open_accounts(pipeline: &Pipeline) -> Result<Accounts> {
+    let accounts = open_target(pipeline)?.with_id(&pipeline.target.id);
+    let place = pipeline.resolve(&pipeline.target.accounts);
+    ids::refuse_type(accounts.field(&pipeline.target.id)?).map_err(|e| e.file(&place))?;
+    Ok(accounts)
 }
 
 /// The target's files, those aside that `target.where` leaves out by their partitions; without a file or a

@@ -56,7 +56,7 @@ use crate::error::{Error, Result};
 use crate::student::logistic::Logistic;
 
 /// Which model to fit; see the module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     Auto,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -22,16 +23,21 @@ const MOST_CLASSES: usize = 10_000;
 /// What a constant that is kept in a file of its own says of it in an ONNX model.
 const OUTSIDE: &[u8] = b"location";
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bundle {
+    /// The teacher's name in every output, of a-z, 0-9, `-` and `_`.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,100}$"))]
     pub name: String,
+    /// A line for people.
     #[serde(default)]
     pub scenario: String,
     pub model: ModelFile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
     pub training: Training,
+    /// What the model takes, in the order of its inputs.
+    #[schemars(length(min = 1))]
     pub features: Vec<FeatureSpec>,
     #[serde(skip)]
     pub folder: PathBuf,
@@ -47,23 +53,29 @@ pub struct Bundle {
     pub outside: Vec<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
+    /// The labelled accounts of the teacher's own scenario: a Parquet file, or a directory of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<String>,
+    /// Its column of labels; the values, as text, are the names in `model.classes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Its boolean column of rows that did not train the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<String>,
+    /// In place of `accounts`, where rows may not leave their owner: what `coldstart profile` wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
+    /// Labelled rows that trained the model.
     pub rows: u64,
+    /// The last day of its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
 }
@@ -271,6 +283,9 @@ fn stays_inside(folder: &Path, file: &str, directory: bool) -> Result<()> {
 /// A model file's bytes, of bounded size.
 pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(&e, "cannot open the model", path))?;
+    if meta.is_dir() {
+        return Err(Error::data("this is a directory, a model is a file").file(path));
+    }
     if !meta.is_file() || meta.len() > LARGEST_MODEL {
         return Err(Error::data("the model is no regular file, or larger than 1 GiB")
             .file(path)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use arrow::datatypes::{DataType, Schema};
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result, which_column};
 use crate::features::block::Feature;
 use crate::features::column::{self, Kind, level_of_number};
 use crate::teacher::Teacher;
@@ -29,22 +29,8 @@ pub fn named_features(teachers: &[Teacher]) -> Result<Vec<Feature>> {
 pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<Vec<Feature>> {
     for teacher in teachers {
         for feature in &teacher.bundle.features {
-            let from = |e: Error| e.file(place).column(&feature.name).with("teacher", teacher.name());
-            match schema.field_with_name(&feature.name).ok() {
-                None if feature.missing.is_none() => {
-                    let near = nearest(schema.fields().iter().map(|f| f.name().as_str()), &feature.name);
-                    let hint = format!(
-                        "the nearest column is {:?}; or give the feature `missing` in teacher.toml",
-                        near.unwrap_or("")
-                    );
-                    return Err(from(Error::data(
-                        "a teacher's feature is missing among the accounts' columns",
-                    ))
-                    .hint(hint));
-                }
-                Some(field) => check_type(feature, field.data_type()).map_err(from)?,
-                None => {}
-            }
+            fits(feature, schema)
+                .map_err(|e| e.file(place).column(&feature.name).with("teacher", teacher.name()))?;
         }
     }
     let mut found = named_features(teachers).map_err(|e| e.file(place))?;
@@ -52,11 +38,29 @@ pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<V
     Ok(found)
 }
 
+/// The accounts must have the column, of a type that can be what the teacher takes, or the teacher must say what
+/// stands for it.
+pub fn fits(feature: &FeatureSpec, schema: &Schema) -> Result<()> {
+    match schema.field_with_name(&feature.name) {
+        Ok(field) => check_type(feature, field.data_type()),
+        Err(_) if feature.missing.is_some() => Ok(()),
+        Err(_) => {
+            let near = which_column(schema.fields().iter().map(|f| f.name().as_str()), &feature.name);
+            let refused = Error::data("a teacher's feature is missing among the accounts' columns");
+            Err(refused.hint(format!(
+                "{near}; rename the column of the accounts, or give the feature `missing` in teacher.toml"
+            )))
+        }
+    }
+}
+
 /// A column of this type must hold what the teacher takes, and categories what could be its values.
 fn check_type(feature: &FeatureSpec, data_type: &DataType) -> Result<()> {
     if !column::readable(feature.kind, data_type) {
         let wanted = format!("{:?}", feature.kind).to_lowercase();
-        return Err(Error::data(format!("the teacher takes a {wanted} here, the column is {data_type}")));
+        let found = column::name_of(data_type);
+        let refused = Error::data(format!("the teacher takes a {wanted} here, the column is {found}"));
+        return Err(refused.hint("write the column of the accounts in the type of the teacher's history"));
     }
     let could_be: fn(&String) -> bool = match data_type {
         _ if feature.kind == Kind::Number => return Ok(()),

@@ -1,28 +1,32 @@
 //! The keys of `teacher.toml` that describe the model and its features.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::column::level_of_number;
 use crate::features::kind::Kind;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
+    /// The model, inside the folder.
     pub file: String,
+    /// `lightgbm` (text), `xgboost` (JSON or UBJSON), `onnx`, `coldstart` (an earlier student).
     pub format: Format,
-    /// Names of the model's outputs, in their order.
+    /// Names of the outputs, in their order.
+    #[schemars(length(min = 2, max = 10000))]
     pub classes: Vec<String>,
-    /// The value that the library takes for missing: `missing` of XGBoost. It is fed as NaN.
+    /// XGBoost's own `missing`, such as `-999.0` or `0.0`: such values are fed as missing. `nan`: nothing but NaN is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<f64>,
-    /// The objective of a LightGBM model that was trained with a custom one.
+    /// The link of a LightGBM model with a custom objective: `"binary"`, `"binary sigmoid:0.7"`, `"multiclass"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<String>,
-    /// Boosting rounds that count.
+    /// Boosting rounds that count, from the first on (LightGBM, XGBoost).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds: Option<usize>,
-    /// The output of an ONNX graph that has the probabilities.
+    /// The output of an ONNX graph that has the probabilities, where it has several of floats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// Rows that an ONNX graph is given at a time.
@@ -30,7 +34,7 @@ pub struct ModelFile {
     pub batch: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     Lightgbm,
@@ -40,24 +44,33 @@ pub enum Format {
 }
 
 /// One input of the model, or several for `one_hot`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureSpec {
+    /// A column of the target (and of the history).
     pub name: String,
     /// What the model calls it, if not by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+    /// `number` (integers, floats, decimals, booleans as 0 and 1; null is NaN) or `category` (text, dictionaries of
+    /// text, integers, floats, booleans).
     pub kind: Kind,
+    /// Of a category: `code` (position in `values`; unknown or null is NaN), `one_hot` (a 0/1 column for each of
+    /// `values`), `text` (ONNX: the string itself, null is `""`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encode: Option<Encode>,
-    /// Texts, whole numbers or truth values; all are kept as text.
+    /// The categories: texts, whole numbers `[1, 2, 3]` or `[false, true]`. May be left out for `code` where the model
+    /// file names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "levels")]
+    #[schemars(with = "Vec<Level>")]
     pub values: Vec<String>,
+    /// What stands for null, and for the column where the target lacks it. XGBoost's word `missing` means something
+    /// else: `model.missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<MissingValue>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Encode {
     Code,
@@ -66,7 +79,7 @@ pub enum Encode {
 }
 
 /// What stands for null.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum MissingValue {
     Number(f64),
@@ -74,7 +87,7 @@ pub enum MissingValue {
 }
 
 /// A category as TOML has it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Level {
     Truth(bool),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::workdir::{DATE, Ran, Workdir, fixture, floats, read, with};
+use crate::workdir::{DATE, Ran, Workdir, fixture, floats, read, texts, with};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 
 const PIPELINE: &str = "name = \"scores\"\nclasses = [\"legit\", \"fraud\"]\n[target]\naccounts = \"accounts.parquet\"\n\
@@ -231,6 +231,27 @@ fn a_bundle_is_made_of_what_model_and_history_say() {
         let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(gap < 1e-6, "{shape}: {gap}");
     }
+}
+
+#[test]
+fn labels_of_floats_are_whole_and_a_history_of_one_class_is_refused() {
+    let shape = "xgboost_stopped";
+    let (work, accounts) = workdir(shape);
+    write_history(&work, &accounts);
+    let labels = texts(&work.table("history.parquet"), "label");
+    let put = |of: &dyn Fn(bool) -> f64| {
+        let numbers: Float64Array = labels.iter().map(|l| Some(of(l.as_deref() == Some("fraud")))).collect();
+        work.change("history.parquet", |history| with(&history, "label", Arc::new(numbers)));
+    };
+    put(&f64::from);
+    assert_eq!(add(&work, shape, &[]).is("added").result()["classes"], serde_json::json!(["0", "1"]));
+    let described = String::from_utf8(work.bytes("made/teacher.toml")).expect("text");
+    assert!(described.starts_with("#:schema ./.schema.json\n"), "{described}");
+    let schema = work.coldstart(&["schema", "bundle"]).stdout;
+    assert_eq!(String::from_utf8(work.bytes("made/.schema.json")).expect("text"), schema);
+    put(&|_| 1.0);
+    fs::remove_dir_all(work.path("made")).expect("the bundle");
+    says(&add(&work, shape, &[]), 65, &[("column", "label"), ("value", "1")]);
 }
 
 #[test]

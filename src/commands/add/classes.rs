@@ -56,7 +56,9 @@ fn check(order: Order, draft: &Draft, history: Option<&History>, request: &Reque
             "--classes",
             "--classes A,B,... in the order of the model's outputs, the labels as they stand in the history",
         );
+        let column = history.map_or("", |h| h.label.as_str());
         Err(asked
+            .with("label column", column)
             .with("classes", order.names.join(", "))
             .with("labels", found.unwrap_or_default())
             .with("model", request.model.display().to_string()))

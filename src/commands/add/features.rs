@@ -5,7 +5,7 @@ use arrow::datatypes::Schema;
 use crate::commands::add::draft::{Draft, Inputs};
 use crate::commands::add::history::{History, is_text_type};
 use crate::commands::add::request::{Request, ask};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result, nearest, which_column};
 use crate::features::kind::Kind;
 use crate::models::said::Input;
 use crate::teacher::agree::levels::whole_names;
@@ -186,11 +186,14 @@ fn one_hot(schema: &Schema, name: &str) -> Option<(String, String)> {
 
 fn no_column(schema: Option<&Schema>, name: &str) -> Error {
     let columns = schema.iter().flat_map(|s| s.fields().iter().map(|f| f.name().as_str()));
-    let near = nearest(columns, name).unwrap_or("COLUMN");
+    let near = nearest(columns.clone(), name).unwrap_or("COLUMN");
     ask(
         "the history has no column of the name of the model's input",
         "--column",
-        format!("--column '{name}={near}'"),
+        format!(
+            "{}: --column '{name}={near}', if that is the input under another name",
+            which_column(columns, name)
+        ),
     )
     .value(name)
 }

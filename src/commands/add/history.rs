@@ -8,7 +8,9 @@ use arrow::datatypes::DataType;
 
 use crate::commands::add::request::{Request, ask};
 use crate::error::{Error, Result};
+use crate::features::column;
 use crate::lake::scan::{Accounts, read_all};
+use crate::sources::history::no_label;
 
 /// A labelled history, opened.
 pub struct History {
@@ -37,12 +39,10 @@ impl History {
         accounts.field(&label)?;
         let refuse = |e: Error| e.file(accounts.place()).column(&label);
         let batch = read_all(&accounts, std::slice::from_ref(&label))?;
-        let text = cast(batch.column(0), &DataType::Utf8);
-        let text = text.map_err(|e| refuse(Error::data(format!("labels cannot be read as text: {e}"))))?;
+        let text = column::label_texts(batch.column(0)).map_err(refuse)?;
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for (row, label) in text.as_string::<i32>().iter().enumerate() {
-            let label =
-                label.ok_or_else(|| refuse(Error::data("a label is null").with("row", row.to_string())))?;
+        for (row, label) in text.iter().enumerate() {
+            let label = label.ok_or_else(|| refuse(no_label(row)))?;
             match counts.get_mut(label) {
                 Some(n) => *n += 1,
                 None => drop(counts.insert(label.to_string(), 1)),
@@ -52,6 +52,13 @@ impl History {
                     Error::data("the column has too many values to be one of labels").value(label),
                 ));
             }
+        }
+        if let (Some(only), 1) = (counts.keys().next(), counts.len()) {
+            let refused =
+                Error::data("all rows have the same label: the history tells no class from another");
+            return Err(refuse(refused.value(only)).hint(
+                "give the rows of the other classes too, or leave --history out and say --rows and --classes",
+            ));
         }
         let mut training_rows = text.len() as u64;
         if let Some(held_out) = &request.held_out {

@@ -124,6 +124,10 @@ fn name(request: &Request) -> Result<String> {
 fn training_rows(draft: &Draft, history: Option<&History>, request: &Request) -> Result<u64> {
     let of_history = || Some(history?.training_rows);
     request.rows.or(draft.said.rows).or_else(of_history).ok_or_else(|| {
-        ask("the model file does not say how many labelled rows trained it", "--rows", "--rows 12000")
+        ask(
+            "the model file does not say how many labelled rows trained it",
+            "--rows",
+            "--rows 12000; or its labelled rows, which are counted: --history FILE --label COLUMN",
+        )
     })
 }

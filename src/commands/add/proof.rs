@@ -1,15 +1,12 @@
 //! The bundle scores rows of its history: the model can be loaded and fed, and its probabilities go with the labels.
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
-use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
 use crate::commands::add::classes::Order;
 use crate::commands::add::history::History;
 use crate::commands::add::request::ask;
 use crate::error::{Error, Result};
-use crate::lake::scan::{Accounts, read_all};
+use crate::features::column::label_texts;
 use crate::sources::trial;
 use crate::teacher::Teacher;
 use crate::teacher::encode::Plan;
@@ -17,8 +14,6 @@ use crate::teacher::features::features;
 
 /// Rows of the history that are scored.
 const ROWS: usize = 2000;
-/// Histories up to this are read whole, so that their rows may lie in any order.
-const READ_WHOLE: u64 = 500_000;
 /// Classes whose orders are all tried.
 const MOST_TRIED: usize = 7;
 /// An order is known where its log-loss is below that of every other by so many standard errors.
@@ -43,16 +38,16 @@ impl Proof {
         let [teacher] = teachers;
         let present = features.iter().filter(|f| f.present).map(|f| f.name.clone());
         let columns: Vec<String> = present.chain([history.label.clone()]).collect();
-        let batch = rows(&history.accounts, &columns)?;
+        let batch = trial::spaced(&history.accounts, &columns, ROWS)?
+            .ok_or_else(|| Error::data("the table has no row").file(history.accounts.place()))?;
         let block = trial::decode(&history.accounts, &batch, &features)?;
         let mut plan = Plan::default();
         let encoder = plan.add(&teacher.bundle, &features)?;
         let scores = trial::scores(&teacher, &plan, &encoder, &block)?;
-        let texts = cast(batch.column(batch.num_columns() - 1), &DataType::Utf8);
-        let texts = texts.map_err(|e| Error::data(format!("labels cannot be read as text: {e}")))?;
+        let texts = label_texts(batch.column(batch.num_columns() - 1))?;
         let names = &teacher.bundle.model.classes;
         let class = |label: Option<&str>| names.iter().position(|n| Some(n.as_str()) == label).unwrap_or(0);
-        let labels = texts.as_string::<i32>().iter().map(class).collect();
+        let labels = texts.iter().map(class).collect();
         Ok(Proof { labels, scores, classes: names.len() })
     }
 
@@ -150,18 +145,6 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
         }
     }
     all
-}
-
-/// Some rows from the whole history; of one that is too long from several places.
-fn rows(accounts: &Accounts, columns: &[String]) -> Result<RecordBatch> {
-    if accounts.stored_rows() > READ_WHOLE {
-        let some = trial::sample(accounts, columns, ROWS)?;
-        return some.ok_or_else(|| Error::data("the table has no row").file(accounts.place()));
-    }
-    let all = read_all(accounts, columns)?;
-    let step = all.num_rows().div_ceil(ROWS).max(1);
-    let places = UInt32Array::from_iter_values((0..all.num_rows() as u32).step_by(step));
-    take_record_batch(&all, &places).map_err(|e| Error::bug(e.to_string()))
 }
 
 #[cfg(test)]

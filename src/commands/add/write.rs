@@ -10,6 +10,7 @@ use parquet::errors::ParquetError;
 use crate::commands::add::draft::Draft;
 use crate::commands::add::history::History;
 use crate::commands::add::request::Request;
+use crate::commands::schema;
 use crate::error::{Error, Kind, Result};
 use crate::features::kind::Kind as FeatureKind;
 use crate::lake::scan::Accounts;
@@ -98,6 +99,7 @@ impl Folder {
 
     /// Writes `teacher.toml`.
     pub fn describe(&self, bundle: &Bundle) -> Result<()> {
+        self.write(schema::IN_BUNDLE, schema::schema(schema::File::Bundle)?.as_bytes())?;
         self.write("teacher.toml", text(bundle).map_err(|e| Error::bug(e.to_string()))?.as_bytes())
     }
 
@@ -129,7 +131,7 @@ fn list(texts: &[String]) -> String {
 
 /// The description, for people to read and change.
 fn text(bundle: &Bundle) -> std::result::Result<String, std::fmt::Error> {
-    let mut out = String::new();
+    let mut out = format!("#:schema ./{}\n", schema::IN_BUNDLE);
     writeln!(out, "name = {}", quoted(&bundle.name))?;
     writeln!(out, "scenario = {}\n", quoted(&bundle.scenario))?;
     let model = &bundle.model;

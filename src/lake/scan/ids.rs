@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, UInt64Type};
 use hashbrown::HashSet;
 use rayon::prelude::*;
 use twox_hash::XxHash64;
@@ -21,6 +21,18 @@ const BUCKETS: usize = 1 << 12;
 /// Whether a column of this type can be an account id: whole numbers, text, UUIDs, bytes.
 pub fn can_be_id(data_type: &DataType) -> bool {
     whole(data_type) || matches!(data_type, DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_))
+}
+
+/// Refuses a column of another type.
+pub fn refuse_type(field: &Field) -> Result<()> {
+    match can_be_id(field.data_type()) {
+        true => Ok(()),
+        false => Err(Error::data(format!(
+            "an account id is whole numbers, text, a UUID or binary; the column is {}",
+            field.data_type()
+        ))
+        .column(field.name())),
+    }
 }
 
 /// A 64-bit hash of each id: the same for the same text or number, whatever the width of its type.

@@ -20,7 +20,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Field, Schema};
 use rayon::prelude::*;
 
-use crate::error::{Error, Kind, Result, nearest};
+use crate::error::{Error, Kind, Result, which_column};
 use crate::lake::scan::filter::Filter;
 use crate::lake::scan::locate::{Located, locate};
 use crate::lake::scan::schema::Merged;
@@ -154,11 +154,9 @@ impl Accounts {
     pub fn field(&self, name: &str) -> Result<&Field> {
         self.merged.check(name)?;
         self.merged.field(name).ok_or_else(|| {
+            let names = self.schema().fields().iter().map(|f| f.name().as_str());
             let error = Error::data("the column is missing").file(self.place()).column(name);
-            match nearest(self.schema().fields().iter().map(|f| f.name().as_str()), name) {
-                Some(near) => error.hint(format!("the nearest column is {near:?}")),
-                None => error,
-            }
+            error.hint(which_column(names, name))
         })
     }
 

@@ -21,6 +21,7 @@ use crate::relevance::maths::probability::{argmax, entropy};
 use crate::relevance::profile::distance::{Distances, irrelevant};
 use crate::relevance::profile::known::Known;
 use crate::relevance::training::calculator::Calculator;
+use crate::relevance::training::pooled::NAME as POOLED;
 use crate::relevance::training::rehearsal::Mixed;
 use crate::relevance::training::rehearsal::Rehearsal;
 use crate::run::context::Run;
@@ -102,16 +103,25 @@ pub fn write(
 
 /// What is kept of the scores for later dates and for the page.
 fn sketches(run: &Run, calculator: &Calculator, fused: &[Kept]) -> ScoreSketches {
-    let (classes, names) = (run.pipeline.classes.len(), &calculator.teachers);
-    let teacher = |k: usize, c: usize| fused.iter().map(move |f| f.p[k * classes + c]);
+    let classes = run.pipeline.classes.len();
+    let mut names: Vec<&str> = calculator.teachers.iter().map(|t| t.name.as_str()).collect();
+    let asked = names.len();
+    if fused.first().is_some_and(|f| !f.pooled.is_empty()) {
+        names.push(POOLED);
+    }
+    let teacher = |k: usize, c: usize| {
+        fused.iter().map(move |f| if k < asked { f.p[k * classes + c] } else { f.pooled[c] })
+    };
     let mut scores = Vec::new();
     for c in classes_kept(classes) {
         let class = &run.pipeline.classes[c];
         scores.push(sketches::score("label", class, fused.iter().map(|f| f.label[c])));
-        scores.extend(names.iter().enumerate().map(|(k, t)| sketches::score(&t.name, class, teacher(k, c))));
+        scores.extend(names.iter().enumerate().map(|(k, name)| sketches::score(name, class, teacher(k, c))));
     }
-    let said: Vec<Vec<usize>> =
-        fused.iter().map(|f| f.p.chunks_exact(classes).map(argmax).collect()).collect();
+    let said: Vec<Vec<usize>> = fused
+        .iter()
+        .map(|f| f.p.chunks_exact(classes).chain(f.pooled.chunks_exact(classes)).map(argmax).collect())
+        .collect();
     let agree =
         |a: usize, b: usize| said.iter().filter(|s| s[a] == s[b]).count() as f64 / said.len().max(1) as f64;
     let each = 0..names.len();
@@ -120,7 +130,7 @@ fn sketches(run: &Run, calculator: &Calculator, fused: &[Kept]) -> ScoreSketches
     ScoreSketches {
         accounts: fused.len() as u64,
         expected: (0..classes).map(|c| mean(fused, |f| f.label[c])).collect(),
-        teachers: names.iter().map(|t| t.name.clone()).collect(),
+        teachers: names.iter().map(|name| name.to_string()).collect(),
         agreement: each.clone().map(|a| each.clone().map(|b| agree(a, b)).collect()).collect(),
         scores,
         reliability: sketches::reliability(
@@ -137,6 +147,8 @@ struct Kept {
     agree: [bool; 3],
     /// Calibrated scores `[K, C]`.
     p: Vec<f64>,
+    /// What the pooled teacher says `[C]`; empty without one.
+    pooled: Vec<f64>,
 }
 
 impl Kept {
@@ -146,6 +158,7 @@ impl Kept {
             weights: fused.weights.clone(),
             agree: fused.agree,
             p: fused.p.clone(),
+            pooled: fused.pooled.clone(),
         }
     }
 }
