@@ -65,12 +65,10 @@ fn write(out: &mut String, found: &Value, pipeline: &str) -> std::fmt::Result {
             writeln!(out, "{what}: {}", names(&found[key]))?;
         }
     }
-    let pooled = if found["pooled"] == true {
-        "trains one more teacher on all histories (relevance.pooled), "
-    } else {
-        ""
-    };
-    writeln!(out, "a run {pooled}writes its tables to {}", text(&found["output"]))?;
+    if found["pooled"] == true {
+        writeln!(out, "a run trains one more teacher on all histories (relevance.pooled)")?;
+    }
+    writeln!(out, "a run writes its tables to {}", text(&found["output"]))?;
     writeln!(out, "next: coldstart run {pipeline} --date YYYY-MM-DD")
 }
 

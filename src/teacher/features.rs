@@ -58,7 +58,10 @@ pub fn fits(feature: &FeatureSpec, schema: &Schema) -> Result<()> {
 fn check_type(feature: &FeatureSpec, data_type: &DataType) -> Result<()> {
     if !column::readable(feature.kind, data_type) {
         let wanted = format!("{:?}", feature.kind).to_lowercase();
-        let found = column::name_of(data_type);
+        let found = match column::name_of(data_type).as_str() {
+            "text" => format!("text ({data_type})"),
+            _ => data_type.to_string(),
+        };
         let refused = Error::data(format!("the teacher takes a {wanted} here, the column is {found}"));
         return Err(refused.hint("write the column of the accounts in the type of the teacher's history"));
     }
