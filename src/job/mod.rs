@@ -175,7 +175,7 @@ fn work<'a>(job: &Job, log: &Log, store: &'a dyn Store, attempt: &mut Attempt<'a
         Some(planned) => planned.identity.clone(),
         None => Identity::of(pipeline, date)?,
     };
-    let key = &identity.key;
+    let (key, pipeline) = (&identity.key, &identity.pinned(pipeline));
     attempt.metrics.key = key.clone();
     let mut opened = Directory::open(store, &output, &pipeline.name, date, key, !job.no_lock)?;
     if let Some(planned) = &job.planned {

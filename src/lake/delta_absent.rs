@@ -16,6 +16,11 @@ pub fn files(place: &Location, _: &Pin) -> Result<Vec<TableFile>> {
     refuse(place)
 }
 
+/// No table is known.
+pub fn next_commit(_: &Location) -> Result<Option<Location>> {
+    Ok(None)
+}
+
 /// Refuses (65) the table.
 pub fn dates(root: &Location) -> Result<Dates> {
     refuse(root)

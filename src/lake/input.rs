@@ -38,7 +38,7 @@ pub fn list(place: &Location, after: Option<&str>) -> Result<Vec<(String, FileId
     while let Some(folder) = folders.pop() {
         let path = root.join(&folder);
         let entries = match std::fs::read_dir(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             entries => entries.map_err(|e| Error::io(&e, "cannot list", &path))?,
         };
         for entry in entries {

@@ -7,6 +7,11 @@ pub mod delta;
 #[cfg(not(feature = "lakehouse"))]
 #[path = "delta_absent.rs"]
 pub mod delta;
+#[cfg(feature = "lakehouse")]
+pub mod iceberg;
+#[cfg(not(feature = "lakehouse"))]
+#[path = "iceberg_absent.rs"]
+pub mod iceberg;
 pub mod input;
 pub mod lease;
 pub mod location;

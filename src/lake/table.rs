@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Field;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::lake::location::Location;
 
@@ -56,9 +56,9 @@ pub struct InTable {
 }
 
 /// Which table was read, and which version of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRead {
-    pub format: &'static str,
+    pub format: String,
     pub table: String,
     pub version: String,
 }

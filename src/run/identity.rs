@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
+use crate::lake::delta;
 use crate::lake::input;
 use crate::lake::location::{Location, Version};
 use crate::lake::scan::relative_files;
 use crate::lake::store::digest::{self, FileDigest};
+use crate::lake::table::TableRead;
 use crate::process::secrets::redact;
 use crate::sources::calculator_file;
 use crate::sources::inputs::open_target;
@@ -28,6 +30,8 @@ pub struct Identity {
     pub made_of: BTreeMap<String, String>,
     /// Every input file, as it was before it was digested.
     pub files: Vec<Pinned>,
+    /// Of a target that is a table: which version was read.
+    pub table: Option<TableRead>,
 }
 
 /// An input file as it was: another one in its place differs in length or in time of change.
@@ -100,11 +104,17 @@ impl Identity {
         let place = pipeline.resolve(&pipeline.target.accounts);
         let target = open_target(pipeline)?;
         let accounts = relative_files(&target, &place);
-        let mut teachers = Vec::new();
+        let (mut teachers, mut commits) = (Vec::new(), Vec::new());
         for reference in &pipeline.teachers {
             let folder = pipeline.resolve(&reference.bundle);
-            let files = Bundle::read(&folder)?.files()?;
-            teachers.push(files.into_iter().map(|f| (f.clone(), folder.join(f))).collect::<Vec<_>>());
+            let bundle = Bundle::read(&folder)?;
+            // a history that is a table is opened by each stage: that no commit comes meanwhile is looked at in the end
+            if let Some(history) = bundle.history_path() {
+                commits.extend(delta::next_commit(&Location::from(history.as_path()))?);
+            }
+            let files = bundle.files()?;
+            let place = |f: &String| Ok(Location::parse(f, &folder)?.shown().to_path_buf());
+            teachers.push(files.iter().map(|f| Ok((f.clone(), place(f)?))).collect::<Result<Vec<_>>>()?);
         }
         pipeline
             .relevance
@@ -114,7 +124,8 @@ impl Identity {
         let others = pipeline.target.labels.iter().chain(&pipeline.relevance.calculator);
         let others: Vec<(String, PathBuf)> = others.map(|f| (f.clone(), pipeline.resolve(f))).collect();
         let all = accounts.iter().chain(teachers.iter().flatten()).chain(&others);
-        let files = all.map(|(_, path)| Pinned::of(path)).collect();
+        let mut files: Vec<Pinned> = all.map(|(_, path)| Pinned::of(path)).collect();
+        files.extend(commits.iter().map(|place| Pinned::of(place.shown())));
         let digest_all = |files: &Vec<(String, PathBuf)>| -> Result<Vec<FileDigest>> {
             files.par_iter().map(|(name, path)| digest::named(name, path)).collect()
         };
@@ -134,7 +145,16 @@ impl Identity {
                 table.version.clone(),
             );
         }
-        Ok(Identity { key: digest::text(&text), made_of, files })
+        Ok(Identity { key: digest::text(&text), made_of, files, table: target.table().cloned() })
+    }
+
+    /// The pipeline with the target's table at the version that was read: whoever opens it again reads no other.
+    pub fn pinned(&self, pipeline: &Pipeline) -> Pipeline {
+        let mut pinned = pipeline.clone();
+        if let Some(version) = self.table.as_ref().and_then(|t| t.version.parse().ok()) {
+            (pinned.target.version, pinned.target.as_of) = (Some(version), None);
+        }
+        pinned
     }
 
     /// What was made of the input files, unless one of them is no longer the one that was digested (75): that

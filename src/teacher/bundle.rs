@@ -196,12 +196,13 @@ impl Bundle {
         files.extend(self.outside.iter().cloned());
         if let Some(history) = &self.history {
             match (&history.accounts, self.history_path()) {
-                (Some(_), Some(path)) if path.is_dir() => {
-                    let inside =
-                        |f: &Path| f.strip_prefix(&self.folder).map(|f| f.to_string_lossy().into_owned());
-                    files.extend(
-                        locate(&path, &Pin::default())?.iter().filter_map(|found| inside(&found.path).ok()),
-                    );
+                (Some(_), Some(path)) if path.is_dir() || is_object(&path) => {
+                    let inside = |f: &Path| match is_object(f) {
+                        true => Some(f.to_string_lossy().into_owned()),
+                        false => Some(f.strip_prefix(&self.folder).ok()?.to_string_lossy().into_owned()),
+                    };
+                    let found = locate(&path, &Pin::default())?;
+                    files.extend(found.iter().filter_map(|found| inside(&found.path)));
                 }
                 (Some(accounts), _) => files.push(accounts.clone()),
                 _ => {}
@@ -292,4 +293,8 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
             .value(format!("{} bytes", meta.len())));
     }
     std::fs::read(path).map_err(|e| Error::io(&e, "cannot read the model", path))
+}
+
+fn is_object(path: &Path) -> bool {
+    matches!(Location::from(path), Location::Object(_))
 }

@@ -55,7 +55,7 @@ pub fn plan(
     }
     job::check_places(&pipeline)?;
     let identity = Identity::of(&pipeline, date)?;
-    let inputs = identity.unchanged(Inputs::open(&pipeline))?;
+    let inputs = identity.unchanged(Inputs::open(&identity.pinned(&pipeline)))?;
     let plan = Plan::new(settings, date, &identity, &inputs.accounts, units);
     write_json(store, out, &plan)?;
     Ok(json!({
@@ -85,6 +85,7 @@ struct Site<'a> {
 impl<'a> Site<'a> {
     fn open(path: &Path, log: &'a Log, store: &'a dyn Store) -> Result<Site<'a>> {
         let (plan, pipeline, id) = Plan::read(path)?;
+        let pipeline = plan.identity().pinned(&pipeline);
         let place = Directory::place(&pipeline.output_path(), &pipeline.name, &plan.date);
         let directory = Directory::shared(store, &place, &id, &plan.key);
         Ok(Site { identity: plan.identity(), plan, id, pipeline, directory, log })

@@ -13,6 +13,7 @@ use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::scan::Accounts;
 use crate::lake::store::digest;
+use crate::lake::table::TableRead;
 use crate::run::identity::{Identity, Pinned};
 use crate::run::stage::Stage;
 
@@ -34,6 +35,9 @@ pub struct Plan {
     pub made_of: BTreeMap<String, String>,
     /// The files that are read, as they were when they were digested.
     pub inputs: Vec<Pinned>,
+    /// Of a target that is a table: the version that was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRead>,
     /// Stored rows, and the pieces of rows that the files fall into.
     pub rows: u64,
     pub pieces: usize,
@@ -100,6 +104,7 @@ impl Plan {
             settings,
             made_of: identity.made_of.clone(),
             inputs: identity.files.clone(),
+            table: identity.table.clone(),
             rows: accounts.stored_rows(),
             pieces: rows.len(),
             units,
@@ -125,7 +130,12 @@ impl Plan {
 
     /// The identity of the run, so that its files can be watched; their content is not read again.
     pub fn identity(&self) -> Identity {
-        Identity { key: self.key.clone(), made_of: self.made_of.clone(), files: self.inputs.clone() }
+        Identity {
+            key: self.key.clone(),
+            made_of: self.made_of.clone(),
+            files: self.inputs.clone(),
+            table: self.table.clone(),
+        }
     }
 
     /// Refuses (75) accounts that fall into other pieces than were planned.

@@ -187,7 +187,8 @@ fn actions(table: Option<&Table>, new: &Publication, before: &[&Active], root: &
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
 }
 
-fn log_file(root: &Location, version: u64) -> Location {
+/// The file of a version in the table's log.
+pub fn log_file(root: &Location, version: u64) -> Location {
     root.join(&format!("_delta_log/{version:020}.json"))
 }
 

@@ -27,6 +27,12 @@ pub fn files(place: &Location, pin: &Pin) -> Result<Vec<TableFile>> {
     table.ok_or_else(|| Error::data("the table's log is empty").file(place.shown()))?.read()
 }
 
+/// The file that the next commit of the table at a place will make; none where no table is.
+pub fn next_commit(place: &Location) -> Result<Option<Location>> {
+    let table = Table::open(place, &Pin::default())?;
+    Ok(table.map(|table| commit::log_file(place, table.version() + 1)))
+}
+
 /// The files of each date, by their paths below the table's root; none of a table that is not there.
 pub fn dates(root: &Location) -> Result<Dates> {
     commit::dates(Table::open(root, &Pin::default())?.as_ref())

@@ -214,7 +214,7 @@ impl Table {
     }
 
     fn table_read(&self) -> TableRead {
-        TableRead { format: "delta", table: self.id(), version: self.version().to_string() }
+        TableRead { format: "delta".to_string(), table: self.id(), version: self.version().to_string() }
     }
 }
 

@@ -83,7 +83,7 @@ pub fn refuse_table(folder: &Path) -> Result<()> {
 pub fn refusal(root: &Path, format: Format) -> Error {
     let (what, hint) = match format {
         Format::Delta => ("the files of a Delta table", BUILD_OR_EXPORT),
-        Format::Iceberg => ("the files of an Iceberg table", EXPORT),
+        Format::Iceberg => ("the files of an Iceberg table", NAME_METADATA),
         Format::Hudi => ("the files of a Hudi table", EXPORT),
         Format::Paimon => ("the files of a Paimon table", EXPORT),
         Format::SparkSink => ("the files of a Spark Structured Streaming sink", EXPORT),
@@ -101,6 +101,8 @@ pub fn refusal(root: &Path, format: Format) -> Error {
 
 const BUILD_OR_EXPORT: &str = "`make lakehouse` builds the program that reads the table; this one does not: write the rows \
                                that count to a Parquet directory outside the table";
+const NAME_METADATA: &str = "name the metadata file that the table's catalog has, metadata/....metadata.json; the program that \
+                             `make lakehouse` builds reads the table by it";
 const EXPORT: &str = "write the rows that count to a Parquet directory outside the table, with an engine that \
                       reads the format, and name that directory";
 

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::lake::delta;
+use crate::lake::iceberg;
 use crate::lake::input;
 use crate::lake::location::{Location, partition, path_partitions};
 use crate::lake::scan::format::{self, Format, hidden, hidden_after, names};
@@ -61,20 +62,23 @@ const LEFTOVERS: [&str; 12] = [
 /// The data files that `place` means, sorted by path; none in a directory without data. Missing: 66; a
 /// directory with foreign files, or files of a table with a format of its own: 65.
 ///
-/// A Delta table is read by its log, at the version that is pinned.
+/// A Delta table is read by its log and an Iceberg table by its metadata, at the version that is pinned.
 pub fn locate(place: &Path, pin: &Pin) -> Result<Vec<Located>> {
     let location = Location::from(place);
     let is_delta = match &location {
         Location::Path(path) => format::format_of(path) == Some(Format::Delta),
         Location::Object(_) => !input::list(&location.join("_delta_log"), None)?.is_empty(),
     };
-    if is_delta {
+    let iceberg = if is_delta { None } else { iceberg::metadata_of(&location)? };
+    if is_delta || iceberg.is_some() {
         let file = |f: TableFile| Located {
             path: f.place.shown().to_path_buf(),
             partitions: f.partitions,
             table: Some(f.table),
         };
-        return Ok(delta::files(&location, pin)?.into_iter().map(file).collect());
+        let files =
+            iceberg.map_or_else(|| delta::files(&location, pin), |table| iceberg::files(&table, pin))?;
+        return Ok(files.into_iter().map(file).collect());
     }
     if pin.is_set() {
         return Err(Error::config("a version can be pinned of a table only, and no table is here")
@@ -114,6 +118,9 @@ fn objects_at(place: &Location, uri: &str) -> Result<Vec<Located>> {
     for (name, _) in input::list(place, None)? {
         any = true;
         let path = Path::new(&name);
+        if name.starts_with("metadata/") && name.ends_with(".metadata.json") {
+            return Err(format::refusal(place.shown(), Format::Iceberg));
+        }
         if hidden_after(path, 0) || name.ends_with('/') {
             continue;
         }

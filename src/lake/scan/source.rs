@@ -22,7 +22,7 @@ use crate::lake::location::{FileId, Location};
 use crate::lake::scan::footer;
 use crate::lake::scan::locate::Located;
 use crate::lake::scan::schema::{self, Columns, EXTENSION, FROM_PATH, UUID};
-use crate::lake::table::Column;
+use crate::lake::table::{Column, InTable};
 
 /// Rows of a batch: small enough that a batch of all features stays in the L2 cache while every teacher
 /// scores it.
@@ -122,6 +122,12 @@ impl Source {
             false => Error::data(format!("not a Parquet file: {e}")).file(&path),
         };
         let metadata = guarded(|| read_footer(&file).map_err(|e| e.to_string())).map_err(refused)?;
+        let by_id = |table: &InTable| table.columns.iter().all(|c| c.field_id.is_some());
+        let has_id = |f: &Arc<Field>| f.metadata().contains_key(PARQUET_FIELD_ID_META_KEY);
+        if located.table.as_ref().is_some_and(by_id) && !metadata.schema().fields().iter().any(has_id) {
+            let why = "the table finds columns by the ids of their fields, and this file has none";
+            return Err(Error::data(why).file(&path));
+        }
         let groups: i64 = metadata.metadata().row_groups().iter().map(|g| g.num_rows()).sum();
         if groups != metadata.metadata().file_metadata().num_rows()
             || metadata.metadata().row_groups().iter().any(|g| g.num_rows() < 0)
