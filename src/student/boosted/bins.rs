@@ -12,6 +12,10 @@ pub const LANES: usize = 4;
 /// Cuts are chosen from at most this many rows, evenly spread over all.
 const CUT_ROWS: usize = 50_000;
 
+/// What few rows, and columns times classes beyond `WIDE`, are content with.
+const FEW_BINS: usize = 64;
+const WIDE: usize = 2000;
+
 /// What the bins of one column mean.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cuts {
@@ -111,17 +115,18 @@ fn rows(by_column: &[Vec<u8>], n: usize) -> Vec<u8> {
 fn cuts(sample: &Sample, j: usize) -> Option<Cuts> {
     let column = sample.columns[j];
     let cuts = match sample.kinds[j] {
-        Kind::Number => Cuts::Number(thresholds(column, most_bins(column.len()))),
+        Kind::Number => Cuts::Number(thresholds(column, most_bins(sample))),
         Kind::Category { levels } => Cuts::Category(level_bins(column, sample.weights, levels)),
     };
     let first = column.first().map(|x| cuts.bin(*x))?;
     column.iter().any(|x| cuts.bin(*x) != first).then_some(cuts)
 }
 
-/// Bins that this many rows can fill: finer ones would hold single rows, and cost as much as those of many
-/// rows.
-fn most_bins(rows: usize) -> usize {
-    (rows / 16).clamp(64, BINS)
+/// Bins that the rows can fill: finer ones would hold single rows, and cost as much as those of many rows. Where
+/// there are very many columns and classes, the search for splits would take longer than everything else.
+fn most_bins(sample: &Sample) -> usize {
+    let wide = sample.columns.len() * sample.classes > WIDE;
+    if wide { FEW_BINS } else { (sample.rows() / 16).clamp(FEW_BINS, BINS) }
 }
 
 /// At most `most` - 2 thresholds that part the values into bins of about equal mass; a value that fills a bin
