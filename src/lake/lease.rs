@@ -1,6 +1,6 @@
 //! A lock that is an object: who writes it first holds it, for as long as it is written again.
 //!
-//! A store frees nothing when a process dies. A lease that is not renewed ends after [`TERM`]; one whose holder
+//! A store frees nothing when a process dies. A lease that is not renewed ends after `TERM`; one whose holder
 //! was a process of this machine that is gone ends at once. It spares work that would be lost: that no date is
 //! published twice is the commit's business.
 

@@ -74,11 +74,14 @@ pub fn help(findings: &Findings) -> String {
             false => "What would help most is not known without rehearsals; a third teacher with a labelled history makes them possible.".to_string(),
         };
     };
-    let all =
-        gains.iter().map(|(what, gain)| format!("{what} {}", percent(*gain))).collect::<Vec<_>>().join(", ");
+    let change = |(what, gain): &(&str, f64)| {
+        let direction = if *gain < 0.0 { "higher" } else { "lower" };
+        format!("{} {direction} with {what}", percent(gain.abs()))
+    };
+    let all = gains.iter().map(change).collect::<Vec<_>>().join(", ");
     match gain > LITTLE {
-        true => format!("What would help most: {what}. In the rehearsals the log-loss fell by: {all}."),
-        false => format!("Nothing that was rehearsed would help much; the log-loss fell by: {all}."),
+        true => format!("What would help most: {what}. In the rehearsals the log-loss was {all}."),
+        false => format!("Nothing that was rehearsed would help much: the log-loss was {all}."),
     }
 }
 
