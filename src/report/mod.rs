@@ -7,6 +7,7 @@ pub mod data;
 mod gather;
 mod html;
 mod plot;
+mod rows;
 pub mod table;
 mod verdict;
 
