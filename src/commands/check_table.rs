@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use hashbrown::HashMap;
 use serde_json::Value;
 
 use crate::process::log::{WIDTH, wrapped};
@@ -75,10 +76,11 @@ fn write(out: &mut String, found: &Value, pipeline: &str) -> std::fmt::Result {
 /// A row for each feature, a column for each teacher by its number; what is odd comes first.
 fn features(out: &mut String, teachers: &[&Value]) -> std::fmt::Result {
     let mut rows: Vec<(String, String, String, Vec<Cell>)> = Vec::new();
+    let mut places = HashMap::new();
     for (k, teacher) in teachers.iter().enumerate() {
         for feature in list(&teacher["features"]) {
             let name = text(&feature["feature"]);
-            let at = rows.iter().position(|(n, ..)| *n == name).unwrap_or_else(|| {
+            let at = *places.entry(name.clone()).or_insert_with(|| {
                 let column = feature["column"].as_str().unwrap_or("-").to_string();
                 let nulls = feature["nulls"].as_f64().map_or("-".to_string(), percent);
                 rows.push((name, column, nulls, teachers.iter().map(|_| Cell::untaken()).collect()));

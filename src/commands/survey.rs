@@ -51,8 +51,8 @@ pub fn survey(
         let mut features = Vec::new();
         let mut refused = Vec::new();
         for spec in &teacher.bundle.features {
-            let error = fits(spec, accounts.schema()).err();
-            let present = error.is_none() && accounts.schema().field_with_name(&spec.name).is_ok();
+            let error = fits(spec, accounts).err();
+            let present = error.is_none() && accounts.find(&spec.name).is_some();
             features.push(Feature { name: spec.name.clone(), kind: spec.kind, present });
             refused.push(error);
         }
@@ -69,7 +69,7 @@ pub fn survey(
                 let name = (teacher.name(), spec.name.as_str());
                 Known::of(name, &spec.values, summary, home[j].as_ref(), pipeline.target.known_fall)
             });
-            let field = accounts.schema().field_with_name(&spec.name).ok();
+            let field = accounts.find(&spec.name);
             let error = refused[j].take();
             findings.push(Finding {
                 feature: spec.name.clone(),
@@ -107,8 +107,8 @@ fn refusal(refusals: Vec<Error>) -> Option<Error> {
 /// A summary of some rows for each feature that is present; none of a target whose filter leaves no row.
 fn summaries(accounts: &Accounts, features: &[Feature]) -> Result<Vec<Option<Summary>>> {
     let has = |f: &Feature| {
-        let field = accounts.schema().field_with_name(&f.name);
-        f.present && field.is_ok_and(|field| column::readable(f.kind, field.data_type()))
+        let field = accounts.find(&f.name);
+        f.present && field.is_some_and(|field| column::readable(f.kind, field.data_type()))
     };
     let features: Vec<Feature> = features.iter().map(|f| Feature { present: has(f), ..f.clone() }).collect();
     let names: Vec<String> = features.iter().filter(|f| f.present).map(|f| f.name.clone()).collect();

@@ -45,7 +45,7 @@ impl Inputs {
     pub fn open(pipeline: &Pipeline) -> Result<Inputs> {
         let accounts = open_accounts(pipeline)?;
         let teachers = load_teachers(pipeline)?;
-        let features = features(&teachers, accounts.schema(), accounts.place())?;
+        let features = features(&teachers, &accounts)?;
         accounts.check(features.iter().filter(|f| f.present).map(|f| &f.name))?;
         if let Some(f) = features.iter().find(|f| f.name == pipeline.target.id) {
             return Err(Error::data("a teacher takes the account id as a feature").column(&f.name));

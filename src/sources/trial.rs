@@ -1,12 +1,13 @@
 //! A few accounts, scored before a run: what a run would refuse after it has read everything is refused now.
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 
 use crate::error::{Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::column::NonFinite;
-use crate::lake::scan::Accounts;
+use crate::lake::scan::{Accounts, joined};
+use crate::relevance::maths::probability::spaced_rows;
 use crate::teacher::encode::{Encoder, Plan};
 use crate::teacher::{Teacher, Workspace};
 
@@ -36,33 +37,39 @@ pub fn sample(accounts: &Accounts, columns: &[String], count: usize) -> Result<O
             accounts.read(unit, columns, |batch, _| take(&mut batches, batch))?;
         }
     }
-    join(accounts, &batches)
+    joined(accounts, &batches)
 }
 
-fn join(accounts: &Accounts, batches: &[RecordBatch]) -> Result<Option<RecordBatch>> {
-    let Some(first) = batches.first() else { return Ok(None) };
-    let joined = concat_batches(&first.schema(), batches);
-    joined.map(Some).map_err(|e| Error::data(format!("cannot join batches: {e}")).file(accounts.place()))
-}
-
-/// Up to `count` rows, evenly spaced over all accounts; where they are too many to be read, from several places. None
-/// where a filter leaves none.
+/// Up to `count` rows, evenly spaced over all that a filter leaves, none where that are none; of accounts too many
+/// to be read, rows from several places. No more than twice as many are in memory.
 pub fn spaced(accounts: &Accounts, columns: &[String], count: usize) -> Result<Option<RecordBatch>> {
     if accounts.stored_rows() > READ_WHOLE {
         return sample(accounts, columns, count);
     }
-    let mut batches = Vec::new();
+    let (mut kept, mut rows, mut seen, mut step) = (Vec::new(), 0, 0, 1);
     for unit in accounts.units() {
         accounts.read(unit, columns, |batch, _| {
-            batches.push(batch);
+            // of all rows every `step`th is kept
+            let batch_kept = taken(&batch, (0..batch.num_rows()).filter(|i| (seen + i) % step == 0))?;
+            seen += batch.num_rows();
+            rows += batch_kept.num_rows();
+            kept.push(batch_kept);
+            while rows > 2 * count {
+                let all = joined(accounts, &kept)?.ok_or_else(|| Error::bug("rows without a batch"))?;
+                kept = vec![taken(&all, (0..all.num_rows()).step_by(2))?];
+                (rows, step) = (rows.div_ceil(2), 2 * step);
+            }
             Ok(())
         })?;
     }
-    let Some(all) = join(accounts, &batches)? else { return Ok(None) };
-    let step = all.num_rows().div_ceil(count).max(1);
-    let places = UInt32Array::from_iter_values((0..all.num_rows() as u32).step_by(step));
-    let taken = take_record_batch(&all, &places).map_err(|e| Error::bug(e.to_string()))?;
-    Ok((taken.num_rows() > 0).then_some(taken))
+    let Some(all) = joined(accounts, &kept)?.filter(|all| all.num_rows() > 0) else { return Ok(None) };
+    taken(&all, spaced_rows(all.num_rows(), count)).map(Some)
+}
+
+/// Those rows of the batch.
+fn taken(batch: &RecordBatch, places: impl IntoIterator<Item = usize>) -> Result<RecordBatch> {
+    let places = UInt32Array::from_iter_values(places.into_iter().map(|i| i as u32));
+    take_record_batch(batch, &places).map_err(|e| Error::bug(e.to_string()))
 }
 
 /// The rows as the features of teachers.

@@ -1,4 +1,5 @@
-//! Which features a student looks at: permutation importance (Breiman 2001), of the student against itself, so that no label is needed.
+//! Which features a student looks at: permutation importance (Breiman 2001), of the student against itself, so
+//! that no label is needed.
 
 use crate::student::Student;
 
@@ -11,7 +12,8 @@ const TERMS: usize = 400_000_000;
 /// Probabilities below this count as this in a logarithm.
 const TINY: f64 = 1e-12;
 
-/// For each column `[d][n]` the mean KL(as it is || with the column's values moved by half the rows), as a share of the sum of all; zeros where nothing matters.
+/// For each column `[d][n]` the mean KL(as it is || with the column's values moved by half the rows), as a share
+/// of the sum of all; zeros where nothing matters.
 pub fn importances(student: &dyn Student, columns: &[Vec<f32>]) -> Vec<f64> {
     let width = columns.len().max(1);
     let affordable = (PREDICTIONS / width).min(TERMS / (width * width * student.classes()));

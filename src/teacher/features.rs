@@ -1,12 +1,11 @@
 //! The features that teachers take, as a scenario has them.
 
-use std::path::Path;
-
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 
 use crate::error::{Error, Result, which_column};
 use crate::features::block::Feature;
 use crate::features::column::{self, Kind, level_of_number};
+use crate::lake::scan::Accounts;
 use crate::teacher::Teacher;
 use crate::teacher::bundle::FeatureSpec;
 
@@ -25,27 +24,29 @@ pub fn named_features(teachers: &[Teacher]) -> Result<Vec<Feature>> {
 }
 
 /// [`named_features`] as the target has them.
-/// A column that `schema` lacks is allowed where every teacher that names it says what stands for it.
-pub fn features(teachers: &[Teacher], schema: &Schema, place: &Path) -> Result<Vec<Feature>> {
+/// A column that they lack is allowed where every teacher that names it says what stands for it.
+pub fn features(teachers: &[Teacher], accounts: &Accounts) -> Result<Vec<Feature>> {
+    let place = accounts.place();
     for teacher in teachers {
         for feature in &teacher.bundle.features {
-            fits(feature, schema)
+            fits(feature, accounts)
                 .map_err(|e| e.file(place).column(&feature.name).with("teacher", teacher.name()))?;
         }
     }
     let mut found = named_features(teachers).map_err(|e| e.file(place))?;
-    found.iter_mut().for_each(|f| f.present = schema.field_with_name(&f.name).is_ok());
+    found.iter_mut().for_each(|f| f.present = accounts.find(&f.name).is_some());
     Ok(found)
 }
 
 /// The accounts must have the column, of a type that can be what the teacher takes, or the teacher must say what
 /// stands for it.
-pub fn fits(feature: &FeatureSpec, schema: &Schema) -> Result<()> {
-    match schema.field_with_name(&feature.name) {
-        Ok(field) => check_type(feature, field.data_type()),
-        Err(_) if feature.missing.is_some() => Ok(()),
-        Err(_) => {
-            let near = which_column(schema.fields().iter().map(|f| f.name().as_str()), &feature.name);
+pub fn fits(feature: &FeatureSpec, accounts: &Accounts) -> Result<()> {
+    match accounts.find(&feature.name) {
+        Some(field) => check_type(feature, field.data_type()),
+        None if feature.missing.is_some() => Ok(()),
+        None => {
+            let near =
+                which_column(accounts.schema().fields().iter().map(|f| f.name().as_str()), &feature.name);
             let refused = Error::data("a teacher's feature is missing among the accounts' columns");
             Err(refused.hint(format!(
                 "{near}; rename the column of the accounts, or give the feature `missing` in teacher.toml"

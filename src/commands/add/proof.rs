@@ -34,7 +34,7 @@ impl Proof {
     /// Scores rows of the history with the bundle's model.
     pub fn score(teacher: Teacher, history: &History) -> Result<Proof> {
         let teachers = [teacher];
-        let features = features(&teachers, history.accounts.schema(), history.accounts.place())?;
+        let features = features(&teachers, &history.accounts)?;
         let [teacher] = teachers;
         let present = features.iter().filter(|f| f.present).map(|f| f.name.clone());
         let columns: Vec<String> = present.chain([history.label.clone()]).collect();

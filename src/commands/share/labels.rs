@@ -71,7 +71,7 @@ pub fn measure(accounts: &Accounts, label: &str, request: &Request) -> Result<La
             }
         }
     }
-    let features = features(&teachers, accounts.schema(), accounts.place())?;
+    let features = features(&teachers, accounts)?;
     if let Some(f) = features.iter().find(|f| f.name == label) {
         return Err(Error::data("a teacher takes the label as a feature")
             .file(accounts.place())

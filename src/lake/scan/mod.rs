@@ -262,12 +262,14 @@ pub fn read_all(accounts: &Accounts, columns: &[String]) -> Result<RecordBatch> 
             Ok(())
         })?;
     }
-    let schema = match batches.first() {
-        Some(batch) => batch.schema(),
-        None => return Err(Error::data("the table has no row").file(accounts.place())),
-    };
-    arrow::compute::concat_batches(&schema, &batches)
-        .map_err(|e| Error::data(format!("cannot join batches: {e}")).file(accounts.place()))
+    joined(accounts, &batches)?.ok_or_else(|| Error::data("the table has no row").file(accounts.place()))
+}
+
+/// Batches that were read of some accounts as one; none of none.
+pub fn joined(accounts: &Accounts, batches: &[RecordBatch]) -> Result<Option<RecordBatch>> {
+    let Some(first) = batches.first() else { return Ok(None) };
+    let joined = concat_batches(&first.schema(), batches);
+    joined.map(Some).map_err(|e| Error::data(format!("cannot join batches: {e}")).file(accounts.place()))
 }
 
 /// The files of a scenario relative to its place, for a digest that survives a move of the lake.
