@@ -1,4 +1,4 @@
-//! The inner loops of the engine, in plain Rust; `x86.rs` has them in vector instructions.
+//! The inner loops of the engine, in plain Rust; `x86` has them in vector instructions.
 
 use std::ops::AddAssign;
 

@@ -1,5 +1,5 @@
-//! The inner loops, for the processor at hand: AVX-512 where it is there, else what the compiler makes of
-//! plain code (with AVX2 where that is there). All give the same bits.
+//! The inner loops, for the processor at hand: AVX-512 or AVX2 where they are there, else what the compiler makes
+//! of plain code. All give the same bits.
 
 use crate::models::trees::kernel::{Plain, Task};
 #[cfg(target_arch = "x86_64")]

@@ -1,62 +1,13 @@
-//! The inner loops in AVX-512, and the plain ones compiled for AVX2. All unsafe code of the engine is here:
-//! calls of functions that need a processor with certain features, which a value of [`Avx512`] or [`Avx2`]
-//! proves to be there, and loads and stores of whole vector registers.
+//! The inner loops in AVX-512.
 
 use std::any::TypeId;
 use std::arch::x86_64::*;
 
 use crate::models::trees::code::{Lane, Node, ROWS, Search};
-use crate::models::trees::kernel::{Kernel, Plain, Sum, Task};
-
-/// A processor with AVX-512 (F, BW, DQ).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx512(());
-
-/// A processor with AVX2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx2(());
-
-impl Avx512 {
-    /// This processor, if it is one.
-    pub fn detect() -> Option<Avx512> {
-        let found = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq");
-        found.then_some(Avx512(()))
-    }
-
-    /// Runs a task compiled for it.
-    pub fn run<T: Task>(self, task: T) {
-        // SAFETY: `self` comes from `detect`
-        unsafe { run_avx512(task) }
-    }
-}
-
-impl Avx2 {
-    /// This processor, if it is one.
-    pub fn detect() -> Option<Avx2> {
-        is_x86_feature_detected!("avx2").then_some(Avx2(()))
-    }
-
-    /// Runs a task compiled for it.
-    pub fn run<T: Task>(self, task: T) {
-        // SAFETY: `self` comes from `detect`
-        unsafe { run_avx2(task) }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-fn run_avx512<T: Task>(task: T) {
-    task.run::<Wide>();
-}
-
-#[target_feature(enable = "avx2")]
-fn run_avx2<T: Task>(task: T) {
-    task.run::<Plain>();
-}
+use crate::models::trees::kernel::{Kernel, Plain, Sum};
 
 /// The loops below.
-struct Wide;
+pub struct Wide;
 
 // SAFETY of all calls below: `Wide` is used only within `run_avx512`, whose features are those of the
 // functions
