@@ -69,10 +69,13 @@ impl<'a> Grower<'a> {
         let best = self.search(task).root((&self.rows, &self.packed), sum, &mut histogram);
         let mut leaves = vec![Leaf { start: 0, end: self.rows.len(), sum, best, histogram, parent: None }];
         let mut branches: Vec<Branch> = Vec::new();
+        // branch k parts the leaf `parted[k]`: what goes left stays, what goes right becomes leaf k + 1
+        let mut parted: Vec<usize> = Vec::new();
         while leaves.len() < self.max_leaves
             && let Some((at, found)) = pick(&mut leaves)
         {
             let node = branches.len();
+            parted.push(at);
             if let Some((above, is_left)) = leaves[at].parent {
                 let child = if is_left { &mut branches[above].left } else { &mut branches[above].right };
                 *child = node as i32;
@@ -87,7 +90,7 @@ impl<'a> Grower<'a> {
                 self.rows[leaf.start..leaf.end].iter().for_each(|&row| raw[row as usize] += value);
             }
         } else {
-            add_leaves(self.binned, &branches, &values, raw);
+            add_leaves(self.binned, &branches, &parted, &values, raw);
         }
         self.spare.extend(leaves.into_iter().map(|l| l.histogram));
         Grown { branches, values }
@@ -132,26 +135,64 @@ impl<'a> Grower<'a> {
     }
 }
 
-/// Adds each row's leaf to `raw`.
-fn add_leaves(binned: &Binned, branches: &[Branch], values: &[f64], raw: &mut [f64]) {
-    let stride = binned.stride();
-    if branches.is_empty() {
-        return raw.iter_mut().for_each(|raw| *raw += values[0]);
-    }
-    raw.par_chunks_mut(BLOCK).zip(binned.by_row.par_chunks(BLOCK * stride)).for_each(|(raw, rows)| {
-        for (raw, row) in raw.iter_mut().zip(rows.chunks_exact(stride)) {
-            let mut at = 0;
-            while at >= 0 {
-                let branch = &branches[at as usize];
-                at = if branch.found.goes_left(row[branch.found.feature]) {
-                    branch.left
-                } else {
-                    branch.right
-                };
-            }
-            *raw += values[!at as usize];
+/// Adds each row's leaf to `raw`. Rows are not walked down the tree one by one: every branch moves some of the
+/// rows that are in its leaf to a new one, and looks at one column of bins for many rows at a time.
+fn add_leaves(binned: &Binned, branches: &[Branch], parted: &[usize], values: &[f64], raw: &mut [f64]) {
+    let found: Vec<(&Found, usize, Side)> =
+        branches.iter().zip(parted).map(|(b, &leaf)| (&b.found, leaf, Side::of(&b.found))).collect();
+    raw.par_chunks_mut(TURNED).enumerate().for_each(|(block, raw)| {
+        let mut leaves = [0u16; TURNED];
+        let leaves = &mut leaves[..raw.len()];
+        for ((found, leaf, side), new) in found.iter().zip(1..) {
+            let bins = &binned.by_column[found.feature][block * TURNED..][..raw.len()];
+            side.part(bins, leaves, *leaf as u16, new);
         }
+        raw.iter_mut().zip(leaves).for_each(|(raw, leaf)| *raw += values[usize::from(*leaf)]);
     });
+}
+
+/// Rows whose leaves are found together: their numbers stay in the first-level cache.
+const TURNED: usize = 1 << 12;
+
+/// The bins that go right.
+enum Side {
+    /// All above this one and, or but, null.
+    Above(u8, bool),
+    /// Those of which this is true.
+    Set(Box<[bool; BINS]>),
+}
+
+impl Side {
+    fn of(found: &Found) -> Side {
+        let right: [bool; BINS] = std::array::from_fn(|bin| !found.goes_left(bin as u8));
+        let last = (1..BINS).rev().find(|&bin| !right[bin]).unwrap_or(0);
+        match right[1..=last].iter().any(|right| *right) {
+            true => Side::Set(Box::new(right)),
+            false => Side::Above(last as u8, right[0]),
+        }
+    }
+
+    /// Moves the rows of `leaf` that go right to the leaf `new`.
+    fn part(&self, bins: &[u8], leaves: &mut [u16], leaf: u16, new: u16) {
+        // the wanted bit of `change` or none, so that no row is a branch of the program
+        let change = leaf ^ new;
+        match self {
+            Side::Above(last, null) => {
+                let null = u16::from(*null);
+                for (leaf_of, &bin) in leaves.iter_mut().zip(bins) {
+                    let goes = u16::from(bin > *last) | (u16::from(bin == 0) & null);
+                    let here = u16::from(*leaf_of == leaf);
+                    *leaf_of ^= change & (goes & here).wrapping_neg();
+                }
+            }
+            Side::Set(right) => {
+                for (leaf_of, &bin) in leaves.iter_mut().zip(bins) {
+                    let goes = u16::from(right[usize::from(bin)] & (*leaf_of == leaf));
+                    *leaf_of ^= change & goes.wrapping_neg();
+                }
+            }
+        }
+    }
 }
 
 /// Takes the best split of all leaves, of equals that of the first leaf.
