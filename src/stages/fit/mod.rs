@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
+use rayon::prelude::*;
 use serde_json::json;
 
 use crate::config::OnFailure;
@@ -30,6 +31,7 @@ const LEAST_TO_HOLD_OUT: usize = 100;
 const REFIT_ROWS: usize = 50_000;
 
 /// The sample in memory.
+#[derive(Default)]
 struct Rows {
     columns: Vec<Vec<f32>>,
     soft: Vec<f64>,
@@ -38,16 +40,17 @@ struct Rows {
 }
 
 impl Rows {
-    /// In the order of the ids' hashes, so that the order of the accounts does not reach the student.
-    fn sorted(self, classes: usize) -> Rows {
+    /// Places of the rows in the order of the ids' hashes, so that the order of the accounts does not reach the
+    /// student.
+    fn by_hash(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.hashes.len()).collect();
         order.sort_unstable_by_key(|i| self.hashes[*i]);
-        self.in_order(&order, classes)
+        order
     }
 
-    /// In that order; one column at a time is there twice.
+    /// In that order; for each thread one column is there twice.
     fn in_order(self, order: &[usize], classes: usize) -> Rows {
-        let columns = self.columns.into_iter().map(|c| order.iter().map(|i| c[*i]).collect()).collect();
+        let columns = self.columns.into_par_iter().map(|c| order.iter().map(|i| c[*i]).collect()).collect();
         let soft = order.iter().flat_map(|i| &self.soft[i * classes..(i + 1) * classes]).copied().collect();
         Rows { columns, soft, hashes: order.iter().map(|i| self.hashes[*i]).collect() }
     }
@@ -81,7 +84,7 @@ pub fn run(run: &Run) -> Result<()> {
     let settings = &run.pipeline.student;
     let limit = (settings.held_out_share * u64::MAX as f64) as u64;
     let held = |i: &usize| n >= LEAST_TO_HOLD_OUT && mix(settings.seed, rows.hashes[*i]) <= limit;
-    let (test, train): (Vec<usize>, Vec<usize>) = (0..n).partition(held);
+    let (test, train): (Vec<usize>, Vec<usize>) = rows.by_hash().into_iter().partition(held);
     let classes = run.pipeline.classes.len();
     // those to train on first, then those that are held out: a wide sample is too large to be copied
     let order = [train.as_slice(), &test].concat();
@@ -109,9 +112,7 @@ pub fn run(run: &Run) -> Result<()> {
     let unseen: Vec<Vec<f32>> = rows.columns.iter().map(|c| c[held_out.clone()].to_vec()).collect();
     let mut student = fitted.student;
     if (LEAST_TO_HOLD_OUT..=REFIT_ROWS).contains(&n) {
-        // in the order of the hashes once more
-        let mut back = vec![0; n];
-        order.iter().enumerate().for_each(|(now, before)| back[*before] = now);
+        let back = rows.by_hash();
         let rows = rows.in_order(&back, classes);
         let columns = rows.columns_of(0..n);
         let all = rows.sample(&columns, 0..n, &weights, &kinds, classes);
@@ -170,37 +171,46 @@ pub fn student_kind(feature: &CodedFeature) -> student::Kind {
 
 /// Joins the sample's features with its soft labels: both are in the order of the accounts.
 fn read_rows(run: &Run, scored: &Scored, profile: &Profile) -> Result<Rows> {
-    let classes = &run.pipeline.classes;
-    let mut rows =
-        Rows { columns: vec![Vec::new(); profile.student.len()], soft: Vec::new(), hashes: Vec::new() };
-    for unit in 0..scored.units {
-        part::read(&SAMPLE.part(run, unit), |batch| {
-            for (column, array) in rows.columns.iter_mut().zip(batch.columns()) {
-                let array = array
-                    .as_primitive_opt::<Float32Type>()
-                    .ok_or_else(|| Error::bug("a column of the sample is not float32"))?;
-                column.extend_from_slice(array.values());
-            }
-            Ok(())
-        })?;
-        part::read(&SOFT_LABELS.part(run, unit), |batch| {
-            let p = classes
-                .iter()
-                .map(|c| part::floats(&batch, &format!("p_{c}")))
-                .collect::<Result<Vec<_>>>()?;
-            for (i, hash) in ids::hashes(batch.column(0))?
-                .into_iter()
-                .enumerate()
-                .filter(|(_, h)| *h <= scored.sample_limit)
-            {
-                rows.soft.extend(p.iter().map(|p| p[i]));
-                rows.hashes.push(hash);
-            }
-            Ok(())
-        })?;
+    let units = (0..scored.units).into_par_iter().map(|unit| read_unit(run, scored, profile, unit));
+    let units: Vec<Rows> = units.collect::<Result<_>>()?;
+    let mut whole = Rows::default();
+    // column by column, so that at most one column of each thread is there twice
+    let mut columns: Vec<Vec<Vec<f32>>> = vec![Vec::new(); profile.student.len()];
+    for unit in units {
+        columns.iter_mut().zip(unit.columns).for_each(|(parts, own)| parts.push(own));
+        whole.soft.extend(unit.soft);
+        whole.hashes.extend(unit.hashes);
     }
-    match rows.columns.iter().all(|c| c.len() == rows.hashes.len()) {
-        true => Ok(rows.sorted(classes.len())),
+    whole.columns = columns.into_par_iter().map(|parts| parts.concat()).collect();
+    match whole.columns.iter().all(|c| c.len() == whole.hashes.len()) {
+        true => Ok(whole),
         false => Err(Error::bug("the sample's features and soft labels are of different accounts")),
     }
+}
+
+fn read_unit(run: &Run, scored: &Scored, profile: &Profile, unit: usize) -> Result<Rows> {
+    let mut rows = Rows { columns: vec![Vec::new(); profile.student.len()], ..Rows::default() };
+    part::read(&SAMPLE.part(run, unit), |batch| {
+        for (column, array) in rows.columns.iter_mut().zip(batch.columns()) {
+            let array = array
+                .as_primitive_opt::<Float32Type>()
+                .ok_or_else(|| Error::bug("a column of the sample is not float32"))?;
+            column.extend_from_slice(array.values());
+        }
+        Ok(())
+    })?;
+    let probabilities: Vec<String> = run.pipeline.classes.iter().map(|c| format!("p_{c}")).collect();
+    let id = run.inputs.accounts.field(&run.pipeline.target.id)?.name();
+    let wanted: Vec<&str> =
+        [id.as_str()].into_iter().chain(probabilities.iter().map(String::as_str)).collect();
+    part::read_columns(&SOFT_LABELS.part(run, unit), Some(&wanted), |batch| {
+        let p = probabilities.iter().map(|name| part::floats(&batch, name)).collect::<Result<Vec<_>>>()?;
+        let hashes = ids::hashes(batch.column(0))?.into_iter().enumerate();
+        for (i, hash) in hashes.filter(|(_, hash)| *hash <= scored.sample_limit) {
+            rows.soft.extend(p.iter().map(|p| p[i]));
+            rows.hashes.push(hash);
+        }
+        Ok(())
+    })?;
+    Ok(rows)
 }

@@ -198,27 +198,29 @@ impl<'a> Search<'a> {
         out.fill(Sum::default());
         let stride = self.binned.stride();
         let block = (FETCHED / groups.len().max(1)).clamp(64, BLOCK).min(rows.len()).max(1);
-        // [group][row]: scattered rows are fetched here, one after the other, and nothing else waits for them
+        let Some((&first, &last)) = groups.first().zip(groups.last()) else { return };
+        let together = groups.len() == (last - first) as usize + 1;
+        // [row][group]: scattered rows are fetched here by so little code that the processor waits for many at once
         let mut fetched = vec![[0; LANES]; block * groups.len()];
         for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
-            for (i, &row) in rows.iter().enumerate() {
+            for (&row, fetched) in rows.iter().zip(fetched.chunks_exact_mut(groups.len())) {
                 let (bins, _) = self.binned.by_row[row as usize * stride..][..stride].as_chunks::<LANES>();
-                fetched
-                    .iter_mut()
-                    .skip(i)
-                    .step_by(block)
-                    .zip(groups)
-                    .for_each(|(to, &g)| *to = bins[g as usize]);
+                if together {
+                    fetched.copy_from_slice(&bins[first as usize..][..groups.len()]);
+                } else {
+                    fetched.iter_mut().zip(groups).for_each(|(to, &g)| *to = bins[g as usize]);
+                }
             }
             let mut out = &mut *out;
-            for (&group, fetched) in groups.iter().zip(fetched.chunks_exact(block)) {
+            for (at, &group) in groups.iter().enumerate() {
                 let (own, rest) = std::mem::take(&mut out).split_at_mut(self.size(group));
                 out = rest;
+                let fetched = &fetched[at..];
                 match self.binned.width(group as usize) {
-                    16 => add::<16>(own, fetched, sums),
-                    64 => add::<64>(own, fetched, sums),
-                    128 => add::<128>(own, fetched, sums),
-                    _ => add::<BINS>(own, fetched, sums),
+                    16 => add::<16>(own, fetched, groups.len(), sums),
+                    64 => add::<64>(own, fetched, groups.len(), sums),
+                    128 => add::<128>(own, fetched, groups.len(), sums),
+                    _ => add::<BINS>(own, fetched, groups.len(), sums),
                 }
             }
         }
@@ -226,18 +228,17 @@ impl<'a> Search<'a> {
 }
 
 /// Rows that every group of features sees before the next rows come: their bins stay in the second-level
-/// cache. No power of two: the groups' bins would fall on the same lines of the first level and drive each
-/// other out.
-const BLOCK: usize = 2000;
+/// cache.
+const BLOCK: usize = 1000;
 /// Groups times rows that are fetched at a time where there are many groups.
 const FETCHED: usize = 1 << 16;
 
-/// Adds the sums of rows to a group of LANES histograms of W bins.
-fn add<const W: usize>(group: &mut [Sum], fetched: &[[u8; LANES]], sums: &[Sum]) {
+/// Adds the sums of rows to a group of LANES histograms of W bins; the rows' bins are `apart` from each other.
+fn add<const W: usize>(group: &mut [Sum], fetched: &[[u8; LANES]], apart: usize, sums: &[Sum]) {
     let (lanes, _) = group.as_chunks_mut::<W>();
     let Ok(lanes) = <&mut [[Sum; W]; LANES]>::try_from(lanes) else { return };
-    for (bins, &sum) in fetched.iter().zip(sums) {
-        for (lane, &bin) in lanes.iter_mut().zip(bins) {
+    for (row, &sum) in fetched.chunks(apart).zip(sums) {
+        for (lane, &bin) in lanes.iter_mut().zip(&row[0]) {
             // the remainder is the bin itself, and tells the compiler that it is below W
             let at = bin as usize % W;
             lane[at] = lane[at] + sum;
