@@ -1,8 +1,9 @@
 //! One column of a batch of accounts as sketches and models see it.
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int32Type};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
@@ -122,29 +123,41 @@ pub fn decode(kind: Kind, array: &ArrayRef) -> Result<(Column, NonFinite)> {
 }
 
 fn decode_number(array: &ArrayRef) -> Result<(Column, NonFinite)> {
+    if let Some(narrow) = array.as_primitive_opt::<Float32Type>() {
+        return Ok(finite(narrow.values().iter().map(|v| f64::from(*v)).collect(), narrow.nulls()));
+    }
     let wide = cast(array, &DataType::Float64)
         .map_err(|e| Error::data(format!("cannot be read as float64: {e}")))?;
     let wide: &Float64Array = wide.as_primitive::<Float64Type>();
-    let mut values = wide.values().to_vec();
-    if let Some(valid) = wide.nulls() {
-        for (value, valid) in values.iter_mut().zip(valid.iter()) {
-            if !valid {
-                *value = f64::NAN;
+    Ok(finite(wide.values().to_vec(), wide.nulls()))
+}
+
+/// Numbers with NaN for null and for what a model, which is fed float32, could take for infinite.
+fn finite(mut values: Vec<f64>, nulls: Option<&NullBuffer>) -> (Column, NonFinite) {
+    if let Some(nulls) = nulls {
+        for (values, valid) in values.chunks_mut(64).zip(nulls.inner().bit_chunks().iter_padded()) {
+            if valid != u64::MAX {
+                let is_null = |row: usize| valid >> row & 1 == 0;
+                values
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(row, _)| is_null(*row))
+                    .for_each(|(_, v)| *v = f64::NAN);
             }
         }
     }
     let mut odd = NonFinite::default();
-    // No integer is so large.
-    if !array.data_type().is_integer() {
-        let nan = values.iter().filter(|v| v.is_nan()).count();
-        odd.nan = (nan - wide.null_count()) as u64;
-        // A model is fed float32: what that cannot hold is as good as infinite.
-        for value in values.iter_mut().filter(|v| v.abs() > f64::from(f32::MAX)) {
-            odd.infinite += 1;
-            *value = f64::NAN;
-        }
+    let (mut nan, mut infinite) = (0u64, 0u64);
+    for value in &values {
+        nan += u64::from(value.is_nan());
+        infinite += u64::from(value.abs() > f64::from(f32::MAX));
     }
-    Ok((Column::Number(values), odd))
+    odd.nan = nan - nulls.map_or(0, |nulls| nulls.null_count() as u64);
+    if infinite > 0 {
+        odd.infinite = infinite;
+        values.iter_mut().filter(|v| v.abs() > f64::from(f32::MAX)).for_each(|v| *v = f64::NAN);
+    }
+    (Column::Number(values), odd)
 }
 
 /// Numbers as categories: whole ones without a fraction, as `values` has them.

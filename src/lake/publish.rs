@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -152,20 +153,19 @@ fn keep_hidden(store: &dyn Store, partition: &Path, staging: &Path) -> Result<()
 /// Links the files into `staging`, durable with their names, and digests what lies there.
 fn gather(store: &dyn Store, source: &Path, staging: &Path) -> Result<Vec<FileDigest>> {
     create_dir(store, staging)?;
-    let (mut files, mut folders) = (Vec::new(), BTreeSet::from([staging.to_path_buf()]));
-    for path in digest::list(store, source)? {
-        let (from, to) = (source.join(&path), staging.join(&path));
+    let (paths, mut folders) = (digest::list(store, source)?, BTreeSet::from([staging.to_path_buf()]));
+    for path in &paths {
+        let (from, to) = (source.join(path), staging.join(path));
         let folder = to.parent().unwrap_or(staging);
         create_dir(store, folder)?;
         store.link(&from, &to).map_err(|e| cannot_create(&e, &to))?;
         // Once a sync has failed, the next one may succeed without the lost bytes: the stage has to write the
         // file anew.
         sync(store, &to).inspect_err(|_| drop(store.remove(&from)))?;
-        files.push(digest::file(store, staging, &path)?);
         folders.insert(folder.to_path_buf());
     }
     folders.iter().try_for_each(|folder| sync(store, folder))?;
-    Ok(files)
+    paths.par_iter().map(|path| digest::file(store, staging, path)).collect()
 }
 
 /// The one step that readers see.

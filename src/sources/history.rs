@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, AsArray};
+use rayon::prelude::*;
 use serde_json::json;
 
 use crate::config::{self, Pipeline};
@@ -165,7 +166,7 @@ impl History {
             let details = json!({"column": feature.name, "found": odd.to_string(), "teacher": self.teacher});
             log.warn("profile", "not finite in a history, read as null", details);
         }
-        Ok(sketches.iter().zip(features).map(|(sketch, f)| f.present.then(|| sketch.summary())).collect())
+        Ok(sketches.par_iter().zip(features).map(|(sketch, f)| f.present.then(|| sketch.summary())).collect())
     }
 
     /// The class of each row among the target's, and which rows did not train the model.

@@ -25,9 +25,7 @@ impl Sketch {
     pub fn add(&mut self, column: &Column) {
         match (self, column) {
             (Sketch::Number(sketch), Column::Number(values)) => {
-                let known: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
-                sketch.add_nulls((values.len() - known.len()) as u64);
-                sketch.add_all(&known);
+                sketch.add_nullable(values);
             }
             (Sketch::Category(sketch), Column::Category { codes, levels }) => {
                 let mut counts = vec![0u64; levels.len()];

@@ -10,6 +10,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::features::block::Block;
+use crate::lake::scan::source::BATCH_ROWS;
 use crate::process::cancel;
 use crate::process::log::Log;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
@@ -30,6 +32,8 @@ use crate::teacher::{Teacher, Workspace};
 const FEATURES_AT_ONCE: usize = 8;
 const MOST_AT_ONCE: usize = 512;
 const VALUES_AT_ONCE: usize = 1 << 18;
+/// Values of a history's blocks that are in memory at a time where there are several.
+const VALUES_WAITING: usize = 1 << 22;
 
 /// The teachers that repeat another, as a calculator keeps them.
 pub fn repeats(teachers: &[Teacher], copies: &[Option<usize>]) -> Result<Vec<Repeat>> {
@@ -134,7 +138,7 @@ pub fn train(
         .map(|&k| model_digest(&panel.teachers[k]))
         .collect::<Result<Vec<_>>>()?;
     // One history after the other: the pages of a wide one take a hundred megabytes while it is read. Its
-    // teachers score side by side.
+    // blocks are scored side by side.
     let worlds = active
         .iter()
         .enumerate()
@@ -184,27 +188,38 @@ fn history_of(
     let chosen = pseudo_rows(history.rows());
     let mut supports = Vec::with_capacity(chosen.len() * active.len());
     let places = profiled(profiles, panel.features)?;
-    let mut work: Vec<Workspace> = active.iter().map(|_| Workspace::default()).collect();
-    let mut first = 0;
-    history.blocks(|block| {
+    let judge = |(first, block): &(usize, Block)| -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
         cancel::check()?;
-        let matrix = panel.plan.encode(&block);
-        let start = first * classes;
-        active.par_iter().zip(&mut scores).zip(&mut work).with_max_len(1).try_for_each(
-            |((&k, scores), work)| {
-                scores.resize(start + block.rows * classes, 0.0);
-                panel.teachers[k].score(&panel.encoders[k], &block, &matrix, work, &mut scores[start..])
-            },
-        )?;
-        differences.add(&scores.iter().map(|s| &s[start..]).collect::<Vec<_>>());
-        let of_block: Vec<usize> = chosen
-            .iter()
-            .filter(|row| (first..first + block.rows).contains(*row))
-            .map(|row| row - first)
-            .collect();
-        supports.extend(support_of(support, &places, &block.take(&of_block)));
-        first += block.rows;
+        let (matrix, mut work) = (panel.plan.encode(block), Workspace::default());
+        let score = |&k: &usize| {
+            let mut own = vec![0.0; block.rows * classes];
+            panel.teachers[k].score(&panel.encoders[k], block, &matrix, &mut work, &mut own).map(|()| own)
+        };
+        let scores = active.iter().map(score).collect::<Result<Vec<_>>>()?;
+        let rows = *first..first + block.rows;
+        let of_block: Vec<usize> =
+            chosen.iter().filter(|row| rows.contains(row)).map(|row| row - first).collect();
+        Ok((scores, support_of(support, &places, &block.take(&of_block))))
+    };
+    let mut judged = |blocks: &mut Vec<(usize, Block)>| -> Result<()> {
+        for (own, support) in blocks.par_iter().map(judge).collect::<Result<Vec<_>>>()? {
+            differences.add(&own.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            scores.iter_mut().zip(own).for_each(|(all, own)| all.extend(own));
+            supports.extend(support);
+        }
+        blocks.clear();
         Ok(())
+    };
+    // a block for each thread, or as many as memory is given for
+    let most =
+        (VALUES_WAITING / (BATCH_ROWS * panel.features.len()).max(1)).clamp(1, rayon::current_num_threads());
+    let (mut first, mut waiting) = (0, Vec::with_capacity(most));
+    history.blocks(|block| {
+        let rows = block.rows;
+        waiting.push((first, block));
+        first += rows;
+        if waiting.len() == most { judged(&mut waiting) } else { Ok(()) }
     })?;
+    judged(&mut waiting)?;
     Ok(sources::History { labels, held_out, scores, support: supports })
 }

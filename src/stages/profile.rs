@@ -121,23 +121,28 @@ pub fn measure(
         let histories = opened.summaries(run_of.clone(), run.log)?;
         let (features, targets) = (&inputs.features[run_of.clone()], &targets[run_of]);
         profile.known.extend(known(run, active, features, targets, (&opened.sources, &histories)));
-        for (j, feature) in features.iter().enumerate() {
-            let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
-            if !feature.present || theirs.len() < histories.len() {
-                continue;
-            }
-            let shared = match saved {
-                None => FeatureProfile::new(&feature.name, &theirs, Some(&targets[j]))
-                    .map_err(|e| e.file(accounts.place()))?,
-                Some(saved) => match saved.features.iter().find(|f| f.name == feature.name) {
-                    Some(known) => known.with_target(&targets[j]),
-                    None => continue,
-                },
+        let compare =
+            |(j, feature): (usize, &Feature)| -> Result<Option<(FeatureProfile, Vec<Option<f64>>)>> {
+                let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
+                if !feature.present || theirs.len() < histories.len() {
+                    return Ok(None);
+                }
+                let shared = match saved {
+                    None => FeatureProfile::new(&feature.name, &theirs, Some(&targets[j]))
+                        .map_err(|e| e.file(accounts.place()))?,
+                    Some(saved) => match saved.features.iter().find(|f| f.name == feature.name) {
+                        Some(known) => known.with_target(&targets[j]),
+                        None => return Ok(None),
+                    },
+                };
+                Ok(Some((shared, theirs.iter().map(|h| summary_wasserstein(h, &targets[j])).collect())))
             };
+        let compared = features.par_iter().enumerate().map(compare).collect::<Result<Vec<_>>>()?;
+        for (shared, wasserstein) in compared.into_iter().flatten() {
             let nulls = shared.target.as_ref().and_then(|t| t.last()).copied().unwrap_or(0);
             profile.null_share.push(nulls as f64 / rows as f64);
             profile.profiles.features.push(shared);
-            profile.wasserstein.push(theirs.iter().map(|h| summary_wasserstein(h, &targets[j])).collect());
+            profile.wasserstein.push(wasserstein);
         }
     }
     tell_lost(run, &profile.known, accounts.place())?;

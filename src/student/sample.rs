@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 
 /// What a column holds.
@@ -66,8 +68,10 @@ impl Sample<'_> {
         if n > u32::MAX as usize {
             return Err(Error::data("too many rows for one fit").value(n));
         }
-        for (j, (column, kind)) in self.columns.iter().zip(self.kinds).enumerate() {
-            if let Some(v) = column.iter().find(|v| !valid(**v, *kind)) {
+        let invalid = |(column, kind): (&&[f32], &Kind)| column.iter().copied().find(|v| !valid(*v, *kind));
+        let found: Vec<Option<f32>> = self.columns.par_iter().zip(self.kinds).map(invalid).collect();
+        for (j, (v, kind)) in found.into_iter().zip(self.kinds).enumerate() {
+            if let Some(v) = v {
                 return Err(Error::data("a value is neither finite nor null, or a code is not a level")
                     .column(format!("#{j}"))
                     .value(v));

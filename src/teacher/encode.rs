@@ -116,7 +116,11 @@ impl Plan {
             Input::Number(number) => {
                 let column = number.values(block);
                 let narrow: Vec<f32> = column.iter().map(|v| *v as f32).collect();
-                *rounded = narrow.iter().zip(column.iter()).any(|(n, v)| f64::from(*n) != *v && !v.is_nan());
+                // all of them, without a way out on the first: several are looked at at once
+                *rounded = narrow
+                    .iter()
+                    .zip(column.iter())
+                    .fold(false, |rounded, (narrow, v)| rounded | ((f64::from(*narrow) != *v) & !v.is_nan()));
                 narrow
             }
             Input::Code { feature, values, missing } => {

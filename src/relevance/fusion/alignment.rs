@@ -12,13 +12,16 @@ use rayon::prelude::*;
 
 use crate::relevance::fusion::aligned_pool::Alignment;
 use crate::relevance::fusion::base_rate::shift_to_shares;
-use crate::relevance::fusion::fuse::{Fused, Fuser};
+use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::fusion::gating::Theta;
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::maths::probability::softmax;
 
 /// Rows of the target that fix the constants; all of them where there are fewer.
 pub const MOST_ROWS: usize = 65_536;
+
+/// Rows that one thread takes at a time.
+const CHUNK: usize = 2048;
 
 /// The gate's share where teachers are aligned, and the gate was trained or not.
 pub fn aligned_gate_share(trained: bool) -> f64 {
@@ -86,21 +89,29 @@ pub struct Pool {
 pub fn aligned(reference: &Fuser, sample: Sample, pool: Pool, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
     let rows = sample.finish();
     let classes = reference.blend().classes;
-    let mut room = reference.scratch();
-    let mut means = ExactMeans::new(classes);
-    let mut columns = vec![Vec::with_capacity(rows.len() * classes); 2 * reference.blend().teachers()];
-    let mut label = vec![0.0; classes];
-    for (raw, s) in &rows {
-        reference.row(raw, s, &mut room);
-        label
-            .iter_mut()
-            .zip(&room.label)
-            .zip(&room.js)
-            .for_each(|((l, p), js)| *l = (1.0 - pool.tilt) * p.ln() + pool.tilt * js.ln());
-        softmax(&mut label);
-        means.add(&label);
-        let both = room.raw.chunks_exact(classes).chain(room.p.chunks_exact(classes));
-        columns.iter_mut().zip(both).for_each(|(column, p)| column.extend(p.iter().map(|p| p.ln())));
+    let width = 2 * reference.blend().teachers();
+    let seen = |rows: &[(Vec<f64>, Vec<f64>)]| {
+        let (mut room, mut label) = (reference.scratch(), vec![0.0; classes]);
+        let mut means = ExactMeans::new(classes);
+        let mut columns = vec![Vec::with_capacity(rows.len() * classes); width];
+        for (raw, s) in rows {
+            reference.row(raw, s, &mut room);
+            label
+                .iter_mut()
+                .zip(&room.label)
+                .zip(&room.js)
+                .for_each(|((l, p), js)| *l = (1.0 - pool.tilt) * p.ln() + pool.tilt * js.ln());
+            softmax(&mut label);
+            means.add(&label);
+            let both = room.raw.chunks_exact(classes).chain(room.p.chunks_exact(classes));
+            columns.iter_mut().zip(both).for_each(|(column, p)| column.extend(p.iter().map(|p| p.ln())));
+        }
+        (means, columns)
+    };
+    let (mut means, mut columns) = (ExactMeans::new(classes), vec![Vec::new(); width]);
+    for (own, parts) in rows.par_chunks(CHUNK).map(seen).collect::<Vec<_>>() {
+        means.merge(&own);
+        columns.iter_mut().zip(parts).for_each(|(column, part)| column.extend(part));
     }
     let shares = shares(&means.means());
     let constants: Vec<Vec<f64>> = columns.par_iter().map(|z| shift_to_shares(z, &shares)).collect();
@@ -115,12 +126,16 @@ pub fn aligned(reference: &Fuser, sample: Sample, pool: Pool, shares: impl Fn(&[
         tilt,
     };
     let fuser = reference.clone().with_alignment(alignment);
-    let z: Vec<f64> = rows.iter().flat_map(|(raw, s)| row_z(&fuser, raw, s, &mut room)).collect();
+    let logits = |rows: &[(Vec<f64>, Vec<f64>)]| {
+        let mut room = fuser.scratch();
+        let mut z = Vec::with_capacity(rows.len() * classes);
+        for (raw, s) in rows {
+            fuser.row(raw, s, &mut room);
+            z.extend(&room.z);
+        }
+        z
+    };
+    let z: Vec<f64> = rows.par_chunks(CHUNK).flat_map_iter(logits).collect();
     let level = shift_to_shares(&z, &shares);
     fuser.with_level(&level)
-}
-
-fn row_z(fuser: &Fuser, raw: &[f64], s: &[f64], room: &mut Fused) -> Vec<f64> {
-    fuser.row(raw, s, room);
-    room.z.clone()
 }

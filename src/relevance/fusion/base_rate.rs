@@ -12,6 +12,7 @@
 //! shift.constants()
 //! ```
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ const FREE_RIDGE: f64 = 1e-3;
 const SHARE_RIDGE: f64 = 2e-9;
 const TOLERANCE: f64 = 1e-12;
 const PASSES: usize = 50;
+/// Rows that one thread takes at a time.
+const CHUNK: usize = 4096;
 
 /// The share of a class that the user names: from `low` to `high`, both in [0, 1]; equal ends for a known
 /// share.
@@ -180,8 +183,15 @@ impl ShareShift {
 pub fn shift_to_shares(z: &[f64], shares: &[f64]) -> Vec<f64> {
     let mut search = ShareShift::new(shares.to_vec());
     while !search.done() {
+        // sums are exact, so that the parts and their order are of no account
+        let part = |z: &[f64]| {
+            let mut sums = search.sums();
+            z.chunks_exact(shares.len()).for_each(|row| sums.add(row));
+            sums
+        };
+        let parts: Vec<ShiftSums> = z.par_chunks(CHUNK * shares.len()).map(part).collect();
         let mut sums = search.sums();
-        z.chunks_exact(shares.len()).for_each(|row| sums.add(row));
+        parts.iter().for_each(|part| sums.merge(part));
         search.update(&sums);
     }
     search.constants().to_vec()

@@ -14,6 +14,9 @@ pub const EXACT: usize = 65_536;
 /// Order statistics that a scenario gives to the common edges.
 pub const ORDER_STATISTICS: usize = 240;
 
+/// Values that are looked at together.
+const TOGETHER: usize = 512;
+
 /// Mantissa bits that a bucket drops of 52.
 const DROPPED: u32 = 41;
 /// Buckets of a page: those of one sign and power of two.
@@ -59,28 +62,41 @@ impl NumberSketch {
 
     /// Adds values; a NaN among them is counted as NaN, not as null.
     pub fn add_all(&mut self, values: &[f64]) {
-        for &v in values {
-            if !self.see(v) {
+        for values in values.chunks(TOGETHER) {
+            let nans = self.see(values);
+            if self.buckets.is_none() && self.values.len() + values.len() - nans <= EXACT {
+                // -0.0 becomes 0.0
+                self.values.extend(values.iter().filter(|v| !v.is_nan()).map(|v| v + 0.0));
                 continue;
             }
-            match &mut self.buckets {
-                Some(buckets) => count(buckets, key(v), 1),
-                None if self.values.len() < EXACT => self.values.push(v + 0.0), // -0.0 becomes 0.0
-                None => count(self.collapse(), key(v), 1),
-            }
+            // keys first, then counts, none of which waits for the one before it
+            let mut keys = [0; TOGETHER];
+            keys.iter_mut().zip(values).for_each(|(k, v)| *k = key(*v));
+            let buckets = self.collapse();
+            keys.iter().zip(values).for_each(|(k, v)| count(buckets, *k, u32::from(!v.is_nan())));
         }
     }
 
-    /// Whether a value is a number, taken into the extremes then and counted as NaN if not.
-    #[inline]
-    fn see(&mut self, v: f64) -> bool {
-        if v.is_nan() {
-            self.nans += 1;
-            return false;
+    /// Adds values among which NaN stands for null.
+    pub fn add_nullable(&mut self, values: &[f64]) {
+        let before = self.nans;
+        self.add_all(values);
+        self.nulls += self.nans - before;
+        self.nans = before;
+    }
+
+    /// Takes numbers into the extremes and counts NaN; how many of them there are.
+    fn see(&mut self, values: &[f64]) -> usize {
+        let (mut min, mut max, mut nans) = (self.min, self.max, 0);
+        for &v in values {
+            // no comparison holds for NaN
+            min = if v < min { v + 0.0 } else { min };
+            max = if v > max { v + 0.0 } else { max };
+            nans += usize::from(v.is_nan());
         }
-        self.min = if v < self.min { v + 0.0 } else { self.min };
-        self.max = if v > self.max { v + 0.0 } else { self.max };
-        true
+        (self.min, self.max) = (min, max);
+        self.nans += nans as u64;
+        nans
     }
 
     /// Adds what another sketch has seen.
@@ -288,13 +304,16 @@ impl NumberSummary {
     /// `most` order statistics, those at floor((2 i + 1) n / (2 most)); none for an empty column.
     pub fn order_statistics(&self, most: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(most);
-        let mut until = 0u64;
+        if most == 0 {
+            return out;
+        }
+        let place = |i: usize| (2 * i as u128 + 1) * u128::from(self.n) / (2 * most as u128);
+        let (mut until, mut next) = (0u128, place(0));
         for (v, c) in self.values.iter().zip(&self.counts) {
-            until += c;
-            while out.len() < most
-                && ((2 * out.len() as u128 + 1) * u128::from(self.n) / (2 * most as u128)) < u128::from(until)
-            {
+            until += u128::from(*c);
+            while out.len() < most && next < until {
                 out.push(*v);
+                next = place(out.len());
             }
         }
         out

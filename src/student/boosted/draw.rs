@@ -43,23 +43,32 @@ pub fn rows(
     let n = steps.len() / outputs;
     let step = |row: usize| steps[row * outputs + output];
     let mu = if draws(n, most) {
-        threshold((0..JUDGED).map(|i| size(step((2 * i + 1) * n / (2 * JUDGED)))), most as f64 / n as f64)
+        threshold(
+            (0..JUDGED).map(|i| squared(step((2 * i + 1) * n / (2 * JUDGED))).sqrt()),
+            most as f64 / n as f64,
+        )
     } else {
         0.0
     };
-    let chance = |row: usize| if mu > 0.0 { (size(step(row)) / mu).min(1.0) } else { 1.0 };
-    let drawn = |row: usize| (mix(seed, row as u64) >> 11) as f64 / (1u64 << 53) as f64;
+    let chance = |step| if mu > 0.0 { (squared(step).sqrt() / mu).min(1.0) } else { 1.0 };
     // the masses of each block, so that their sum has one order
     let blocks: Vec<(Vec<u32>, f64, f64)> = (0..n.div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
-            let (mut rows, mut mass) = (Vec::new(), (0.0, 0.0));
-            for row in block * BLOCK..n.min((block + 1) * BLOCK) {
-                let (p, (g, h)) = (chance(row), step(row));
-                if p >= 1.0 || drawn(row) < p {
-                    rows.push(row as u32);
-                    mass = (mass.0 + f64::abs(g) / p, mass.1 + h / p);
-                }
+            let (first, end) = (block * BLOCK, n.min((block + 1) * BLOCK));
+            let (mut rows, mut count) = (vec![0; end - first], 0);
+            for row in first..end {
+                // drawn where u < size / mu for a u in [0, 1); every row is written and counts if it is
+                let u = mu * (mix(seed, row as u64) >> 11) as f64 / (1u64 << 53) as f64;
+                rows[count] = row as u32;
+                count += usize::from(mu == 0.0 || u * u < squared(step(row)));
+            }
+            rows.truncate(count);
+            let mut mass = (0.0, 0.0);
+            for &row in &rows {
+                let (g, h) = step(row as usize);
+                let p = chance((g, h));
+                mass = (mass.0 + f64::abs(g) / p, mass.1 + h / p);
             }
             (rows, mass.0, mass.1)
         })
@@ -70,15 +79,17 @@ pub fn rows(
     packed.resize(n, Sum::default());
     packed.par_chunks_mut(BLOCK).zip(blocks).enumerate().for_each(|(block, (packed, (rows, ..)))| {
         for row in rows {
-            let (p, (g, h)) = (chance(row as usize), step(row as usize));
+            let (g, h) = step(row as usize);
+            let p = chance((g, h));
             packed[row as usize - block * BLOCK] = scale.pack(g / p, h / p);
         }
     });
     (rows, scale)
 }
 
-fn size((g, h): (f64, f64)) -> f64 {
-    (g * g + 0.01 * h * h).sqrt()
+/// The square of a row's size r.
+fn squared((g, h): (f64, f64)) -> f64 {
+    g * g + 0.01 * h * h
 }
 
 /// The mu at which min(1, size / mu) has the mean `share`; 0 where all sizes are.

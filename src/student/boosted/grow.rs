@@ -1,9 +1,11 @@
 //! One tree, grown leaf by leaf: always the leaf whose split gains most.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use crate::student::boosted::bins::{BINS, Binned};
-use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum};
+use crate::student::boosted::bins::{BINS, Binned, LANES};
+use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum, Table};
 
 /// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in
 /// `teacher::trees::ensemble`.
@@ -19,7 +21,7 @@ pub struct Grown {
     pub values: Vec<f64>,
 }
 
-/// Histograms are reused from tree to tree.
+/// Working memory is reused from tree to tree.
 pub struct Grower<'a> {
     binned: &'a Binned,
     categories: Vec<bool>,
@@ -27,6 +29,8 @@ pub struct Grower<'a> {
     rows: Vec<u32>,
     packed: Vec<Sum>,
     spare: Vec<Histogram>,
+    /// Bins of the drawn rows, `[drawn row][group]`.
+    drawn: Vec<[u8; LANES]>,
 }
 
 struct Leaf {
@@ -53,20 +57,42 @@ pub struct Task<'a> {
 impl<'a> Grower<'a> {
     /// `categories` tells which binned features are categories.
     pub fn new(binned: &'a Binned, categories: Vec<bool>, max_leaves: usize) -> Self {
-        Grower { binned, categories, max_leaves, rows: Vec::new(), packed: Vec::new(), spare: Vec::new() }
+        let (rows, packed, spare, drawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Grower { binned, categories, max_leaves, rows, packed, spare, drawn }
     }
 
     /// Grows a tree and adds `rate` times each row's leaf to `raw`, for all rows, whether or not the tree saw
     /// them.
     pub fn grow(&mut self, task: &Task, rate: f64, raw: &mut [f64]) -> Grown {
+        let all = task.rows.len() == raw.len();
+        let mut drawn = std::mem::take(&mut self.drawn);
+        let places: Vec<u32> = (0..task.groups.len() as u32).collect();
+        let seen = if all {
+            let table = Table {
+                bins: self.binned.by_row.as_chunks().0,
+                width: self.binned.stride() / LANES,
+                places: task.groups,
+            };
+            Seen { table, by_column: Some(&self.binned.by_column), packed: Cow::Borrowed(task.packed) }
+        } else {
+            // close together: every leaf comes back to its rows
+            gather(self.binned, task, &mut drawn);
+            let packed = task.rows.iter().map(|&row| task.packed[row as usize]).collect();
+            let table = Table { bins: &drawn, width: places.len(), places: &places };
+            Seen { table, by_column: None, packed }
+        };
+        let grown = self.grow_on(task, &seen, rate, raw, all);
+        self.drawn = drawn;
+        grown
+    }
+
+    fn grow_on(&mut self, task: &Task, seen: &Seen, rate: f64, raw: &mut [f64], all: bool) -> Grown {
         self.rows.clear();
-        self.rows.extend_from_slice(task.rows);
-        self.packed.clear();
-        self.packed.extend(task.rows.iter().map(|&row| task.packed[row as usize]));
+        self.rows.extend(0..task.rows.len() as u32);
         let mut histogram = self.spare.pop().unwrap_or_default();
-        self.search(task).fit(&mut histogram);
-        let sum = self.packed.iter().copied().sum();
-        let best = self.search(task).root((&self.rows, &self.packed), sum, &mut histogram);
+        self.search(task, seen).fit(&mut histogram);
+        let sum = seen.packed.iter().copied().sum();
+        let best = self.search(task, seen).root((&self.rows, &seen.packed), sum, &mut histogram);
         let mut leaves = vec![Leaf { start: 0, end: self.rows.len(), sum, best, histogram, parent: None }];
         let mut branches: Vec<Branch> = Vec::new();
         // branch k parts the leaf `parted[k]`: what goes left stays, what goes right becomes leaf k + 1
@@ -81,11 +107,11 @@ impl<'a> Grower<'a> {
                 *child = node as i32;
             }
             branches.push(Branch { left: !(at as i32), right: !(leaves.len() as i32), found });
-            let right = self.split(&mut leaves[at], &branches[node].found, node, task);
+            let right = self.split(&mut leaves[at], &branches[node].found, node, task, seen);
             leaves.push(right);
         }
         let values: Vec<f64> = leaves.iter().map(|l| rate * task.limits.value(l.sum)).collect();
-        if task.rows.len() == raw.len() {
+        if all {
             for (leaf, value) in leaves.iter().zip(&values) {
                 self.rows[leaf.start..leaf.end].iter().for_each(|&row| raw[row as usize] += value);
             }
@@ -97,8 +123,9 @@ impl<'a> Grower<'a> {
     }
 
     /// Makes `leaf` its own left child and returns the right one.
-    fn split(&mut self, leaf: &mut Leaf, found: &Found, node: usize, task: &Task) -> Leaf {
-        let middle = leaf.start + part(&mut self.rows[leaf.start..leaf.end], self.binned, found);
+    fn split(&mut self, leaf: &mut Leaf, found: &Found, node: usize, task: &Task, seen: &Seen) -> Leaf {
+        let middle =
+            leaf.start + part(&mut self.rows[leaf.start..leaf.end], &seen.column(found.feature, task), found);
         let right_sum = leaf.sum - found.left_sum;
         let left_is_small = middle - leaf.start <= leaf.end - middle;
         let (small, totals) = if left_is_small {
@@ -108,11 +135,15 @@ impl<'a> Grower<'a> {
         };
         let rows = &self.rows[small];
         self.packed.clear();
-        self.packed.extend(rows.iter().map(|&row| task.packed[row as usize]));
+        self.packed.extend(rows.iter().map(|&row| seen.packed[row as usize]));
         let mut histogram = self.spare.pop().unwrap_or_default();
-        self.search(task).fit(&mut histogram);
-        let (a, b) =
-            self.search(task).children((rows, &self.packed), &mut histogram, &mut leaf.histogram, totals);
+        self.search(task, seen).fit(&mut histogram);
+        let (a, b) = self.search(task, seen).children(
+            (rows, &self.packed),
+            &mut histogram,
+            &mut leaf.histogram,
+            totals,
+        );
         let mut right = Leaf {
             start: middle,
             end: leaf.end,
@@ -130,9 +161,59 @@ impl<'a> Grower<'a> {
         right
     }
 
-    fn search<'s>(&'s self, task: &Task<'s>) -> Search<'s> {
-        Search { binned: self.binned, categories: &self.categories, groups: task.groups, limits: task.limits }
+    fn search<'s>(&'s self, task: &Task<'s>, seen: &Seen<'s>) -> Search<'s> {
+        Search {
+            binned: self.binned,
+            categories: &self.categories,
+            groups: task.groups,
+            table: seen.table,
+            limits: task.limits,
+        }
     }
+}
+
+/// The rows that a tree sees, counted from the first of them.
+struct Seen<'a> {
+    table: Table<'a>,
+    /// The bins by column, where they are all rows.
+    by_column: Option<&'a [Vec<u8>]>,
+    packed: Cow<'a, [Sum]>,
+}
+
+impl Seen<'_> {
+    /// Where the bins of a feature stand.
+    fn column(&self, feature: usize, task: &Task) -> Column<'_> {
+        if let Some(columns) = self.by_column {
+            return Column { bins: &columns[feature], apart: 1 };
+        }
+        let group = task.groups.partition_point(|g| (*g as usize) < feature / LANES);
+        let bins = self.table.bins.as_flattened();
+        Column { bins: &bins[group * LANES + feature % LANES..], apart: self.table.width * LANES }
+    }
+}
+
+/// The bins of a feature, each `apart` from the one of the next row.
+struct Column<'a> {
+    bins: &'a [u8],
+    apart: usize,
+}
+
+/// The bins of a task's rows and groups.
+fn gather(binned: &Binned, task: &Task, out: &mut Vec<[u8; LANES]>) {
+    let (width, from) = (task.groups.len(), binned.stride() / LANES);
+    out.resize(task.rows.len() * width, [0; LANES]);
+    let (bins, _) = binned.by_row.as_chunks::<LANES>();
+    // (without a group there is nothing to gather)
+    let blocks = out.par_chunks_mut(BLOCK * width.max(1)).zip(task.rows.par_chunks(BLOCK));
+    blocks.for_each(|(out, rows)| {
+        for (out, &row) in out.chunks_exact_mut(width.max(1)).zip(rows) {
+            let bins = &bins[row as usize * from..][..from];
+            match width == from {
+                true => out.copy_from_slice(bins),
+                false => out.iter_mut().zip(task.groups).for_each(|(to, &group)| *to = bins[group as usize]),
+            }
+        }
+    });
 }
 
 /// Adds each row's leaf to `raw`. Rows are not walked down the tree one by one: every branch moves some of the
@@ -214,12 +295,11 @@ fn pick(leaves: &mut [Leaf]) -> Option<(usize, Found)> {
 const BLOCK: usize = 1 << 14;
 
 /// Moves the rows that go left to the front, both sides in their order; returns their number.
-fn part(rows: &mut [u32], binned: &Binned, found: &Found) -> usize {
-    let bins = &binned.by_column[found.feature];
+fn part(rows: &mut [u32], column: &Column, found: &Found) -> usize {
     let left: [bool; BINS] = std::array::from_fn(|bin| found.goes_left(bin as u8));
     let parts: Vec<(Vec<u32>, Vec<u32>)> = match rows.len() {
-        0..=BLOCK => vec![halves(rows, bins, &left)],
-        _ => rows.par_chunks(BLOCK).map(|block| halves(block, bins, &left)).collect(),
+        0..=BLOCK => vec![halves(rows, column, &left)],
+        _ => rows.par_chunks(BLOCK).map(|block| halves(block, column, &left)).collect(),
     };
     let middle = parts.iter().map(|(left, _)| left.len()).sum();
     let (mut to_left, mut to_right) = rows.split_at_mut(middle);
@@ -236,12 +316,12 @@ fn part(rows: &mut [u32], binned: &Binned, found: &Found) -> usize {
 
 /// The rows that go left and those that go right. Each is written to both sides and counts on one: which one
 /// cannot be foreseen, and a branch would guess.
-fn halves(rows: &[u32], bins: &[u8], left: &[bool; BINS]) -> (Vec<u32>, Vec<u32>) {
+fn halves(rows: &[u32], column: &Column, left: &[bool; BINS]) -> (Vec<u32>, Vec<u32>) {
     let (mut to_left, mut to_right, mut gone) = (vec![0; rows.len()], vec![0; rows.len()], 0);
     for (at, &row) in rows.iter().enumerate() {
         to_left[gone] = row;
         to_right[at - gone] = row;
-        gone += usize::from(left[bins[row as usize] as usize]);
+        gone += usize::from(left[usize::from(column.bins[row as usize * column.apart])]);
     }
     to_left.truncate(gone);
     to_right.truncate(rows.len() - gone);

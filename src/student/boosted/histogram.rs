@@ -8,12 +8,21 @@ use rayon::prelude::*;
 
 use crate::student::boosted::bins::{BINS, Binned, LANES};
 
+/// Some groups of columns, and their places in the [`Table`].
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    groups: &'a [u32],
+    places: &'a [u32],
+}
+
 /// Some groups of columns and their sums.
-type Groups<'a> = (&'a [u32], &'a mut [Sum]);
+type Groups<'a> = (Piece<'a>, &'a mut [Sum]);
 
 /// Bits of the hessian's sum; the gradient's has the others.
 const H_BITS: u32 = 30;
 const H_MASK: i64 = (1 << H_BITS) - 1;
+const G_BITS: u32 = 63 - H_BITS;
+const TWO_52: f64 = (1u64 << 52) as f64;
 
 /// What one step of the integers stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,7 +63,7 @@ impl Scale {
         let step = |mass: f64, bits: i32| {
             if mass > 0.0 { mass / (2f64.powi(bits) - rows as f64).max(1.0) } else { 1.0 }
         };
-        Scale { g: step(g, 33), h: step(h, H_BITS as i32) }
+        Scale { g: step(g, G_BITS as i32), h: step(h, H_BITS as i32) }
     }
 
     pub fn pack(self, g: f64, h: f64) -> Sum {
@@ -63,8 +72,14 @@ impl Scale {
         Sum(round(g / self.g) * (1 << H_BITS) + round(h / self.h))
     }
 
+    #[inline(always)]
     pub fn unpack(self, s: Sum) -> (f64, f64) {
-        ((s.0 >> H_BITS) as f64 * self.g, (s.0 & H_MASK) as f64 * self.h)
+        // Integers below 2^52 are the last digits of a float64 between 2^52 and 2^53; converted so, several sums
+        // take one instruction, which the conversion of an i64 does not. g is made positive by 2^33 first.
+        let last_digits = |digits: u64| f64::from_bits(TWO_52.to_bits() | digits);
+        let g = last_digits((s.0 as u64 ^ 1 << 63) >> H_BITS) - (TWO_52 + (1u64 << G_BITS) as f64);
+        let h = last_digits((s.0 & H_MASK) as u64) - TWO_52;
+        (g * self.g, h * self.h)
     }
 }
 
@@ -114,6 +129,16 @@ impl Found {
 /// [`width`](Binned::width).
 pub type Histogram = Vec<Sum>;
 
+/// Bins of rows, those of a group of features side by side: `[row][place][LANES]`.
+#[derive(Clone, Copy)]
+pub struct Table<'a> {
+    pub bins: &'a [[u8; LANES]],
+    /// Places of a row.
+    pub width: usize,
+    /// The place of each group that may be split, ascending.
+    pub places: &'a [u32],
+}
+
 /// Builds histograms of binned rows and finds the best splits that they show.
 #[derive(Clone, Copy)]
 pub struct Search<'a> {
@@ -122,6 +147,8 @@ pub struct Search<'a> {
     pub categories: &'a [bool],
     /// The groups of LANES features that may be split, ascending.
     pub groups: &'a [u32],
+    /// The rows that the tree sees.
+    pub table: Table<'a>,
     pub limits: Limits,
 }
 
@@ -133,9 +160,9 @@ impl<'a> Search<'a> {
 
     /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
     pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
-        let of = |(groups, out): (&[u32], &mut [Sum])| {
-            self.fill(out, groups, rows);
-            self.best_of(groups, out, total)
+        let of = |(piece, out): Groups| {
+            self.fill(out, piece, rows);
+            self.best_of(piece.groups, out, total)
         };
         best(self.pieces(out).into_par_iter().map(of).collect::<Vec<_>>().into_iter())
     }
@@ -151,10 +178,10 @@ impl<'a> Search<'a> {
         large: &mut Histogram,
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
-        let of = |((groups, small), (_, large)): (Groups, Groups)| {
-            self.fill(small, groups, rows);
+        let of = |((piece, small), (_, large)): (Groups, Groups)| {
+            self.fill(small, piece, rows);
             large.iter_mut().zip(&*small).for_each(|(l, s)| *l = *l - *s);
-            (self.best_of(groups, small, totals.0), self.best_of(groups, large, totals.1))
+            (self.best_of(piece.groups, small, totals.0), self.best_of(piece.groups, large, totals.1))
         };
         let pieces = self.pieces(small).into_par_iter().zip(self.pieces(large));
         let found: Vec<(Option<Found>, Option<Found>)> = pieces.map(of).collect();
@@ -169,15 +196,15 @@ impl<'a> Search<'a> {
 
     /// The groups and their sums, a piece for each thread: threads share features rather than rows, so that a
     /// small leaf keeps them all busy and nothing has to be added up afterwards.
-    fn pieces<'h>(&self, mut sums: &'h mut [Sum]) -> Vec<(&'a [u32], &'h mut [Sum])> {
+    fn pieces<'h>(&self, mut sums: &'h mut [Sum]) -> Vec<(Piece<'a>, &'h mut [Sum])> {
         let piece = self.groups.len().div_ceil(rayon::current_num_threads()).max(1);
-        let take = |groups: &'a [u32]| {
+        let take = |(groups, places): (&'a [u32], &'a [u32])| {
             let size = groups.iter().map(|&g| self.size(g)).sum();
             let (head, rest) = std::mem::take(&mut sums).split_at_mut(size);
             sums = rest;
-            (groups, head)
+            (Piece { groups, places }, head)
         };
-        self.groups.chunks(piece).map(take).collect()
+        self.groups.chunks(piece).zip(self.table.places.chunks(piece)).map(take).collect()
     }
 
     fn best_of(&self, groups: &[u32], mut sums: &[Sum], total: Sum) -> Option<Found> {
@@ -194,21 +221,21 @@ impl<'a> Search<'a> {
     }
 
     /// The histogram of some groups over `rows` and their packed gradients.
-    fn fill(&self, out: &mut [Sum], groups: &[u32], (rows, sums): (&[u32], &[Sum])) {
+    fn fill(&self, out: &mut [Sum], groups: Piece, (rows, sums): (&[u32], &[Sum])) {
         out.fill(Sum::default());
-        let stride = self.binned.stride();
-        let block = (FETCHED / groups.len().max(1)).clamp(64, BLOCK).min(rows.len()).max(1);
-        let Some((&first, &last)) = groups.first().zip(groups.last()) else { return };
-        let together = groups.len() == (last - first) as usize + 1;
+        let Piece { groups, places } = groups;
+        let Some((&first, &last)) = places.first().zip(places.last()) else { return };
+        let together = places.len() == (last - first) as usize + 1;
+        let block = (FETCHED / groups.len()).clamp(64, BLOCK).min(rows.len()).max(1);
         // [row][group]: scattered rows are fetched here by so little code that the processor waits for many at once
         let mut fetched = vec![[0; LANES]; block * groups.len()];
         for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
             for (&row, fetched) in rows.iter().zip(fetched.chunks_exact_mut(groups.len())) {
-                let (bins, _) = self.binned.by_row[row as usize * stride..][..stride].as_chunks::<LANES>();
+                let bins = &self.table.bins[row as usize * self.table.width..][..self.table.width];
                 if together {
                     fetched.copy_from_slice(&bins[first as usize..][..groups.len()]);
                 } else {
-                    fetched.iter_mut().zip(groups).for_each(|(to, &g)| *to = bins[g as usize]);
+                    fetched.iter_mut().zip(places).for_each(|(to, &place)| *to = bins[place as usize]);
                 }
             }
             let mut out = &mut *out;

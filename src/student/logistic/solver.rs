@@ -160,15 +160,25 @@ impl Curvature {
         let size = if dense { width * width } else { width };
         let step = (objective.count() * size * outputs).div_ceil(CURVATURE_WORK);
         let mut blocks = vec![vec![0.0; size]; outputs];
+        let mut values = Vec::new();
         let mass = objective.visit_curvature(v, step, |inputs, weights| {
+            // those of numbers are all there and in the order of their slots
+            let numbers = inputs.iter().zip(0..).take_while(|((slot, _), at)| slot == at).count();
+            values.clear();
+            values.extend(inputs[..numbers].iter().map(|(_, x)| *x));
             for (block, h) in blocks.iter_mut().zip(weights) {
                 for (i, &(a, x)) in inputs.iter().enumerate() {
+                    let hx = h * x;
                     if !dense {
-                        block[a] += h * x * x;
-                        continue;
+                        block[a] += hx * x;
+                    } else if hx == 0.0 {
+                        // most signs of null
+                    } else if i < numbers {
+                        let row = &mut block[a * width..][..=a];
+                        row.iter_mut().zip(&values).for_each(|(cell, y)| *cell += hx * y);
+                    } else {
+                        inputs[..=i].iter().for_each(|&(b, y)| block[a.max(b) * width + a.min(b)] += hx * y);
                     }
-                    // slots of numbers come before those of levels: not always ascending
-                    inputs[..=i].iter().for_each(|&(b, y)| block[a.max(b) * width + a.min(b)] += h * x * y);
                 }
             }
         });
