@@ -1,6 +1,8 @@
 //! Which features a student looks at: permutation importance (Breiman 2001), of the student against itself, so
 //! that no label is needed.
 
+use rayon::prelude::*;
+
 use crate::student::Student;
 
 /// Rows that are looked at, at most and at least, predictions in all, and terms that a linear student adds up for
@@ -35,7 +37,8 @@ pub fn importances(student: &dyn Student, columns: &[Vec<f32>]) -> Vec<f64> {
         let gap = |(a, b): (&f64, &f64)| if *a > 0.0 { a * (a.max(TINY) / b.max(TINY)).ln() } else { 0.0 };
         (base.iter().zip(&p).map(gap).sum::<f64>() / rows.max(1) as f64).max(0.0)
     };
-    let rises: Vec<f64> = (0..columns.len()).map(|j| if student.uses(j) { rise(j) } else { 0.0 }).collect();
+    let rises: Vec<f64> =
+        (0..columns.len()).into_par_iter().map(|j| if student.uses(j) { rise(j) } else { 0.0 }).collect();
     let all: f64 = rises.iter().sum();
     rises.iter().map(|r| if all > 0.0 { r / all } else { 0.0 }).collect()
 }

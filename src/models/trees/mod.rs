@@ -14,7 +14,7 @@ pub mod lightgbm;
 pub mod onnx;
 mod program;
 mod question;
-mod simd;
+pub mod simd;
 mod slab;
 mod ubjson;
 #[cfg(target_arch = "x86_64")]

@@ -39,3 +39,14 @@ impl Isa {
         }
     }
 }
+
+/// Calls `work`: plain loops, which the compiler turns into AVX2 where the processor has it. No result depends on
+/// it. `work` and what it calls have to be inlined.
+#[inline(always)]
+pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(processor) = x86::Avx2::detect() {
+        return processor.call(work);
+    }
+    work()
+}

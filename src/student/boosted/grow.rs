@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
+use crate::models::trees::simd::vectorised;
 use crate::student::boosted::bins::{BINS, Binned, LANES};
 use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum, Table};
 
@@ -226,7 +227,10 @@ fn add_leaves(binned: &Binned, branches: &[Branch], parted: &[usize], values: &[
         let leaves = &mut leaves[..raw.len()];
         for ((found, leaf, side), new) in found.iter().zip(1..) {
             let bins = &binned.by_column[found.feature][block * TURNED..][..raw.len()];
-            side.part(bins, leaves, *leaf as u16, new);
+            vectorised(
+                #[inline(always)]
+                || side.part(bins, leaves, *leaf as u16, new),
+            );
         }
         raw.iter_mut().zip(leaves).for_each(|(raw, leaf)| *raw += values[usize::from(*leaf)]);
     });
@@ -254,6 +258,7 @@ impl Side {
     }
 
     /// Moves the rows of `leaf` that go right to the leaf `new`.
+    #[inline(always)]
     fn part(&self, bins: &[u8], leaves: &mut [u16], leaf: u16, new: u16) {
         // the wanted bit of `change` or none, so that no row is a branch of the program
         let change = leaf ^ new;

@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use crate::models::trees::simd::vectorised;
 use crate::student::boosted::bins::{BINS, Binned, LANES};
 
 /// Some groups of columns, and their places in the [`Table`].
@@ -328,13 +329,19 @@ fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f6
     let (g, h) = limits.scale.unpack(total);
     let mut gains = [0.0; BINS];
     // no branch: all cuts are worth a few instructions of the processor's widest kind
-    for (gain, left) in gains.iter_mut().zip(lefts) {
-        let (gl, hl) = limits.scale.unpack(*left + with);
-        let (gr, hr) = (g - gl, h - hl);
-        // gl^2 / (hl + ridge) + gr^2 / (hr + ridge) with one division
-        let scores = (gl * gl * (hr + ridge) + gr * gr * (hl + ridge)) / ((hl + ridge) * (hr + ridge));
-        *gain = if hl >= least && hr >= least { scores } else { 0.0 };
-    }
+    vectorised(
+        #[inline(always)]
+        || {
+            for (gain, left) in gains.iter_mut().zip(lefts) {
+                let (gl, hl) = limits.scale.unpack(*left + with);
+                let (gr, hr) = (g - gl, h - hl);
+                // gl^2 / (hl + ridge) + gr^2 / (hr + ridge) with one division
+                let scores =
+                    (gl * gl * (hr + ridge) + gr * gr * (hl + ridge)) / ((hl + ridge) * (hr + ridge));
+                *gain = if hl >= least && hr >= least { scores } else { 0.0 };
+            }
+        },
+    );
     let parent = limits.score(total);
     let (mut best, mut at) = (parent + limits.min_gain, None);
     for (i, &gain) in gains[..lefts.len()].iter().enumerate() {

@@ -158,7 +158,11 @@ impl<'a> Boosting<'a> {
         let (n, classes) = (sample.rows(), sample.classes);
         if let Some(start) = start {
             let mut z = vec![0.0; n * classes];
-            start.logits(sample.columns, &mut z);
+            z.par_chunks_mut(BLOCK * classes).enumerate().for_each(|(block, z)| {
+                let rows = block * BLOCK..block * BLOCK + z.len() / classes;
+                let columns: Vec<&[f32]> = sample.columns.iter().map(|c| &c[rows.clone()]).collect();
+                start.logits(&columns, z);
+            });
             let raw = match classes {
                 2 => vec![z.chunks_exact(2).map(|z| z[1] - z[0]).collect()],
                 _ => (0..classes)

@@ -42,6 +42,18 @@ impl Avx2 {
         // SAFETY: `self` comes from `detect`
         unsafe { run_avx2(task) }
     }
+
+    /// Calls `work`, compiled for it with everything in it that is inlined.
+    pub fn call<R>(self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: `self` comes from `detect`
+        unsafe { with_avx2(work) }
+    }
+}
+
+/// Calls `work`, compiled for AVX2.
+#[target_feature(enable = "avx2")]
+fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
