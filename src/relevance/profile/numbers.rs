@@ -323,8 +323,13 @@ impl NumberSummary {
     /// included), from the last edge on; then null.
     pub fn bin_counts(&self, edges: &[f64]) -> Vec<u64> {
         let mut out = vec![0; edges.len() + 2];
+        let mut bin = 0;
+        // both ascend
         for (v, c) in self.values.iter().zip(&self.counts) {
-            out[edges.partition_point(|e| e <= v)] += c;
+            while edges.get(bin).is_some_and(|e| e <= v) {
+                bin += 1;
+            }
+            out[bin] += c;
         }
         out[edges.len() + 1] = self.missing();
         out

@@ -328,6 +328,7 @@ fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f6
     let (ridge, least) = (limits.ridge, limits.min_hessian);
     let (g, h) = limits.scale.unpack(total);
     let mut gains = [0.0; BINS];
+    let gains = &mut gains[..lefts.len()];
     // no branch: all cuts are worth a few instructions of the processor's widest kind
     vectorised(
         #[inline(always)]
@@ -344,7 +345,7 @@ fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f6
     );
     let parent = limits.score(total);
     let (mut best, mut at) = (parent + limits.min_gain, None);
-    for (i, &gain) in gains[..lefts.len()].iter().enumerate() {
+    for (i, &gain) in gains.iter().enumerate() {
         if gain > best {
             (best, at) = (gain, Some(i));
         }
