@@ -132,7 +132,7 @@ lakehouse: ## builds the program that also has Delta tables and object stores (d
 target/lakehouse/venv/.done: fixtures/lakehouse/requirements.txt fixtures/setup.sh
 	@fixtures/setup.sh target/lakehouse/venv fixtures/lakehouse/requirements.txt
 
-lakehouse-test: setup target/lakehouse/venv/.done lakehouse ## Delta tables and an S3 server, in and out (ONLY=part of a case's name, ROUNDS=4 of the cases that play with chance)
+lakehouse-test: setup target/lakehouse/venv/.done lakehouse ## Delta tables and an S3 server, in and out (ONLY=parts of cases' names, with commas, ROUNDS=4 of the cases that play with chance)
 	@[ -d $(DEMO)/lake ] || $(MAKE) lake
 	@target/lakehouse/venv/bin/python fixtures/lakehouse/run.py --bin $(COLDSTART) --lake $(DEMO)/lake --only "$(ONLY)" --rounds "$(or $(ROUNDS),4)"
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Abstain, Pipeline};
 use crate::error::{Error, Result};
+use crate::lake::catalog;
 use crate::lake::location::Location;
 use crate::lake::scan::locate::escape;
 use crate::lake::tables::Format;
@@ -103,18 +104,76 @@ impl Pipeline {
             }
         }
         self.check_class_folders()?;
-        if !["parquet", "delta"].contains(&self.output.format.as_str()) {
+        if !["parquet", "delta", "iceberg"].contains(&self.output.format.as_str()) {
             return bad(
                 "output.format",
                 &self.output.format,
-                "tables are written as \"parquet\" or \"delta\"",
+                "tables are written as \"parquet\", \"delta\" or \"iceberg\"",
             );
         }
+        self.check_catalogs()?;
         self.target.pin()?;
         for (key, text) in [("target.accounts", &self.target.accounts), ("output.path", &self.output.path)] {
-            Location::parse(text, &self.root).map_err(|e| e.with("key", key))?;
+            let place = Location::parse(text, &self.root).map_err(|e| e.with("key", key))?;
+            if let Location::Table(_) = place {
+                self.check_place(key, text)?;
+            }
         }
         self.check_output()
+    }
+
+    /// A catalog is one that can be asked, and Iceberg tables have one and a namespace.
+    fn check_catalogs(&self) -> Result<()> {
+        let plain =
+            |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        for (name, settings) in &self.catalogs {
+            if !plain(name) {
+                return Err(Error::config("the name of a catalog is of letters, digits, - and _")
+                    .with("key", "catalog")
+                    .value(name));
+            }
+            catalog::check(name, settings)?;
+        }
+        let (catalog, namespace) = (&self.output.catalog, &self.output.namespace);
+        for (key, value) in [("output.catalog", catalog), ("output.namespace", namespace)] {
+            match (self.output.format == "iceberg", value) {
+                (true, None) => {
+                    return Err(
+                        Error::config("Iceberg tables are in a catalog and a namespace").with("key", key)
+                    );
+                }
+                (false, Some(value)) => {
+                    return Err(Error::config("only output.format = \"iceberg\" has this key")
+                        .with("key", key)
+                        .value(value));
+                }
+                _ => {}
+            }
+        }
+        if let Some(name) = catalog.as_ref().filter(|name| !self.catalogs.contains_key(*name)) {
+            return Err(unknown_catalog("output.catalog", name));
+        }
+        match namespace.as_ref().filter(|n| !n.split('.').all(plain)) {
+            Some(name) => {
+                Err(Error::config("a namespace is of letters, digits, -, _ and dots between its levels")
+                    .with("key", "output.namespace")
+                    .value(name))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A table in a catalog is an input, and its catalog one of the pipeline's.
+    fn check_place(&self, key: &'static str, text: &str) -> Result<()> {
+        if key == "output.path" {
+            return Err(Error::config(
+                "the output is a directory or an object store, also where its tables are in a catalog",
+            )
+            .with("key", key)
+            .value(text));
+        }
+        let name = catalog::Name::parse(text)?.catalog;
+        if self.catalogs.contains_key(&name) { Ok(()) } else { Err(unknown_catalog(key, &name)) }
     }
 
     fn check_output(&self) -> Result<()> {
@@ -127,7 +186,7 @@ impl Pipeline {
             Location::Object(uri) if !here => {
                 refuse("output.path", uri, "this program writes to directories", BUILD)
             }
-            Location::Path(_) if !here && tables.format == Format::Delta => {
+            Location::Path(_) if !here && tables.format != Format::Parquet => {
                 refuse("output.format", format, "this program writes \"parquet\"", BUILD)
             }
             Location::Object(uri) if tables.format == Format::Parquet && !self.output.not_atomic => refuse(
@@ -232,6 +291,13 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+fn unknown_catalog(key: &'static str, name: &str) -> Error {
+    Error::config("the pipeline names no catalog of this name")
+        .with("key", key)
+        .value(name)
+        .hint(format!("[catalog.{name}] with type and uri"))
 }
 
 #[cfg(test)]

@@ -27,10 +27,13 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "teachers.bundle",
     "teachers.classes",
     "output.path",
+    "output.catalog",
+    "output.namespace",
+    "catalog",
 ];
 
 /// Tables whose keys are names that the user gives.
-const FREE: &[&str] = &["target.class_shares", "teachers.classes", "fuse.costs"];
+const FREE: &[&str] = &["target.class_shares", "teachers.classes", "fuse.costs", "catalog"];
 
 /// The table that a pipeline file of this text means.
 pub fn merge(

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lake::catalog;
 use crate::lake::location::Location;
 use crate::lake::store::digest;
 use crate::lake::table::Pin;
@@ -42,6 +43,10 @@ pub struct Pipeline {
     #[serde(skip_serializing)]
     pub gates: GateSettings,
     pub output: Output,
+    /// Catalogs of Iceberg tables, by the names that `iceberg://NAME/NAMESPACE.TABLE` and `output.catalog` use. They say
+    /// where tables are and hold credentials: not part of the run's identity.
+    #[serde(default, rename = "catalog", skip_serializing)]
+    pub catalogs: BTreeMap<String, catalog::Settings>,
     /// Names of environment variables whose values are never written down, beside those whose names say so.
     #[serde(default, skip_serializing)]
     pub secrets: Vec<String>,
@@ -53,7 +58,8 @@ pub struct Pipeline {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The accounts to classify: a Parquet file, a glob, a hive-partitioned directory, or a Delta table.
+    /// The accounts to classify: a Parquet file, a glob, a hive-partitioned directory, a Delta table, or an Iceberg
+    /// table, `iceberg://CATALOG/NAMESPACE.TABLE`.
     pub accounts: String,
     /// The column that names an account: unique, not null; whole numbers or text.
     pub id: String,
@@ -242,6 +248,12 @@ pub struct Output {
     pub path: String,
     pub partition_by: Vec<String>,
     pub format: String,
+    /// Of Iceberg tables: the catalog in which they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<String>,
+    /// Of Iceberg tables: the namespace in which they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Parquet in an object store, where nothing makes the files of a date appear together.
     #[serde(skip_serializing)]
     pub not_atomic: bool,
@@ -304,6 +316,7 @@ impl Pipeline {
         })?;
         pipeline.root = root.to_path_buf();
         pipeline.check()?;
+        pipeline.catalogs.iter().for_each(|(name, settings)| catalog::know(name, settings, root));
         Ok(pipeline)
     }
 
@@ -325,7 +338,7 @@ impl Pipeline {
         let path = self.resolve(&self.output.path);
         match Location::from(path.as_path()) {
             Location::Path(path) => path,
-            Location::Object(uri) => {
+            Location::Object(uri) | Location::Table(uri) => {
                 let scratch = std::env::var_os("COLDSTART_SCRATCH");
                 let below = scratch.map_or_else(std::env::temp_dir, PathBuf::from);
                 below.join(format!("coldstart-{}", &digest::text(&uri)[..16]))
@@ -333,10 +346,25 @@ impl Pipeline {
         }
     }
 
+    /// The pipeline with the target's table at this version; unchanged without one.
+    pub fn at_version(&self, version: Option<u64>) -> Pipeline {
+        let mut pinned = self.clone();
+        if version.is_some() {
+            (pinned.target.version, pinned.target.as_of) = (version, None);
+        }
+        pinned
+    }
+
     /// The published tables.
     pub fn tables(&self) -> Tables {
-        let format = if self.output.format == "delta" { Format::Delta } else { Format::Parquet };
-        Tables { output: Location::from(self.resolve(&self.output.path).as_path()), format }
+        let format = match self.output.format.as_str() {
+            "delta" => Format::Delta,
+            "iceberg" => Format::Iceberg,
+            _ => Format::Parquet,
+        };
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let space = format!("iceberg://{}/{}", name(&self.output.catalog), name(&self.output.namespace));
+        Tables { output: Location::from(self.resolve(&self.output.path).as_path()), format, space }
     }
 
     /// Whether a pooled teacher is asked for; the reference method has none.
@@ -437,6 +465,13 @@ mod tests {
             ("classes=[\"a\", \"a\"]", "stands twice"),
             ("output.partition_by=[\"id\"]", "key: output.partition_by"),
             ("output.format=\"csv\"", "key: output.format"),
+            ("output.format=\"iceberg\"", "key: output.catalog"),
+            ("output.catalog=\"lake\"", "key: output.catalog"),
+            ("target.accounts=\"iceberg://lake/a.b\"", "key: target.accounts"),
+            ("target.accounts=\"iceberg://lake\"", "key: target.accounts"),
+            ("catalog.lake={ type = \"glue\", uri = \"x\" }", "key: catalog.lake.type; value: glue"),
+            ("catalog.lake={ type = \"sql\", uri = \"postgresql://x\" }", "key: catalog.lake.uri"),
+            ("catalog.lake={ type = \"rest\", url = \"http://x\" }", "key: catalog.lake"),
             ("teachers=[]", "at least two teachers"),
             ("fuse.costs={ maybe = { yes = 1.0 } }", "value: maybe"),
             ("fuse.costs={ yes = { maybe = 1.0 } }", "key: fuse.costs.yes; value: maybe"),

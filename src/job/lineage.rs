@@ -193,7 +193,7 @@ fn facet(schema: &str, mut content: Value) -> Value {
 }
 
 fn dataset(path: &Path) -> Value {
-    if let Location::Object(uri) = Location::from(path) {
+    if let Location::Object(uri) | Location::Table(uri) = Location::from(path) {
         // as OpenLineage names the data sets of stores: the bucket, and the key in it
         let root = uri.split_inclusive('/').take(3).map(str::len).sum::<usize>();
         return json!({"namespace": uri[..root].trim_end_matches('/'), "name": &uri[root..]});
@@ -204,11 +204,13 @@ fn dataset(path: &Path) -> Value {
 /// A published table: its schema and how much was written. What is no Parquet has neither.
 fn output_dataset(tables: &Tables, table: &Table, date: &str) -> Value {
     let mut out = dataset(tables.table(&table.name).shown());
-    let folder = tables.partition(&table.name, date);
     let parts: Vec<_> = table.files.iter().filter(|f| f.path.ends_with(".parquet")).collect();
+    let Ok(places) = (if parts.is_empty() { Ok(Vec::new()) } else { tables.parts(&table.name, date) }) else {
+        return out;
+    };
     let (mut fields, mut rows) = (Vec::new(), 0);
-    for part in &parts {
-        let Ok((mut file, _)) = Input::open(&folder.join(&part.path), None) else { return out };
+    for (place, part) in places.iter().zip(&parts) {
+        let Ok((mut file, _)) = Input::open(&Location::from(place.as_path()), None) else { return out };
         if file.fetch_tail().is_err() {
             return out;
         }
@@ -223,7 +225,10 @@ fn output_dataset(tables: &Tables, table: &Table, date: &str) -> Value {
                     .map(|f| json!({"name": f.name(), "type": f.data_type().to_string()})),
             );
             let keys = part.path.split('/').filter_map(|folder| folder.split_once('=')).map(|(key, _)| key);
-            fields.extend(["ds"].into_iter().chain(keys).map(|key| json!({"name": key, "type": "Utf8"})));
+            // what stands in a path stands in some files too
+            let keys: Vec<&str> =
+                ["ds"].into_iter().chain(keys).filter(|k| !fields.iter().any(|f| f["name"] == **k)).collect();
+            fields.extend(keys.into_iter().map(|key| json!({"name": key, "type": "Utf8"})));
         }
     }
     if !parts.is_empty() {

@@ -11,6 +11,7 @@ use crate::lake::store::Store;
 use crate::lake::store::digest::FileDigest;
 use crate::lake::store::files::read_json;
 use crate::run::directory::{Directory, PUBLISHED};
+use crate::run::identity::TABLE_VERSION;
 
 /// What was published for a date.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,6 +36,15 @@ pub struct Published {
 }
 
 impl Published {
+    /// The version of the target's table that was read, where the target is one.
+    pub fn table_version(&self) -> Option<u64> {
+        let of = |(name, version): (&String, &String)| {
+            let table = name.strip_prefix(TABLE_VERSION).is_some_and(|rest| rest.contains(" table "));
+            table.then(|| version.parse().ok())
+        };
+        self.made_of.iter().find_map(of).flatten()
+    }
+
     /// The settings and inputs that are not what they were; none where an older version published.
     pub fn changed(&self, now: &BTreeMap<String, String>) -> Vec<String> {
         let names: BTreeSet<&String> = self.made_of.keys().chain(now.keys()).collect();

@@ -31,7 +31,13 @@ pub fn check_column(_: &Field) -> Result<()> {
 }
 
 /// Refuses (65) the table.
-pub fn publish(_: &dyn Store, root: &Location, _: &OfRun, _: &Path, _: &[FileDigest]) -> Result<u64> {
+pub fn publish(
+    _: &dyn Store,
+    root: &Location,
+    _: &OfRun,
+    _: (&Path, &Path),
+    _: &[FileDigest],
+) -> Result<u64> {
     refuse(root)
 }
 

@@ -13,6 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::lake::location::{FileId, Location, Version};
 use crate::lake::objects;
 
+/// Rows of a batch: small enough that a batch of all features stays in the L2 cache while every teacher
+/// scores it.
+pub const BATCH_ROWS: usize = 8192;
 /// What a footer and its length are sought in first; a larger footer takes another request.
 const TAIL: u64 = 64 << 10;
 
@@ -27,13 +30,18 @@ pub fn stat(place: &Location) -> Result<Option<FileId>> {
             Err(e) => Err(Error::io(&e, "cannot look at", path)),
         },
         Location::Object(uri) => objects::stat(uri),
+        Location::Table(_) => Err(no_file(place)),
     }
 }
 
 /// The files below a place, at any depth, by their names below it and in the order of these; those behind `after`
 /// alone. None where nothing is.
 pub fn list(place: &Location, after: Option<&str>) -> Result<Vec<(String, FileId)>> {
-    let Location::Path(root) = place else { return objects::list(&place.to_string(), after) };
+    let root = match place {
+        Location::Path(root) => root,
+        Location::Object(uri) => return objects::list(uri, after),
+        Location::Table(_) => return Err(no_file(place)),
+    };
     let (mut found, mut folders) = (Vec::new(), vec![String::new()]);
     while let Some(folder) = folders.pop() {
         let path = root.join(&folder);
@@ -65,7 +73,12 @@ pub fn read(place: &Location) -> Result<Bytes> {
             std::fs::read(path).map(Bytes::from).map_err(|e| Error::io(&e, "cannot read", path))
         }
         Location::Object(uri) => objects::read(uri),
+        Location::Table(_) => Err(no_file(place)),
     }
+}
+
+fn no_file(place: &Location) -> Error {
+    Error::config("a table in a catalog stands here, and a file is wanted").value(place)
 }
 
 /// A Parquet file that is read in pieces.
@@ -102,6 +115,7 @@ impl Input {
                 };
                 Ok((Input::Object(Object { uri: uri.clone(), id: id.clone(), pieces: Vec::new() }), id))
             }
+            Location::Table(_) => Err(no_file(place)),
         }
     }
 

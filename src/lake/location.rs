@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `file:///absolute/path` | a path |
 //! | `s3://`, `s3a://`, `gs://`, `az://`, `abfs://`, `abfss://` | objects of a store |
+//! | `iceberg://CATALOG/NAMESPACE.TABLE` | a table that a catalog of the pipeline knows |
 //! | any other text without `://` | a path, relative to the file that names it |
 
 use std::collections::BTreeMap;
@@ -13,19 +14,25 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
+use crate::lake::catalog;
 
 /// The schemes of object stores.
 const STORES: [&str; 6] = ["s3", "s3a", "gs", "az", "abfs", "abfss"];
 
+/// The scheme of a table in a catalog.
+const CATALOG: &str = "iceberg";
+
 /// What hive writes for null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// A path, or an object (or all objects below a key) of a store.
+/// A path, an object (or all objects below a key) of a store, or a table in a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Location {
     Path(PathBuf),
     /// `scheme://container/key` as the user writes it (nothing is percent-encoded), without a slash at its end.
     Object(String),
+    /// `iceberg://catalog/namespace.table`: where its files lie, the catalog says.
+    Table(String),
 }
 
 impl Location {
@@ -42,7 +49,8 @@ impl Location {
                 "" => refuse("the URI names no bucket or container"),
                 rest => Ok(Location::Object(format!("{scheme}://{rest}"))),
             },
-            _ => refuse("locations are paths or s3, gs, az, abfss and file URIs"),
+            CATALOG => catalog::Name::parse(text).map(|_| Location::Table(text.to_string())),
+            _ => refuse("locations are paths or s3, gs, az, abfss, iceberg and file URIs"),
         }
     }
 
@@ -52,6 +60,7 @@ impl Location {
             _ if below.is_empty() => self.clone(),
             Location::Path(path) => Location::Path(path.join(below)),
             Location::Object(uri) => Location::Object(format!("{uri}/{below}")),
+            Location::Table(uri) => Location::Table(format!("{uri}/{below}")),
         }
     }
 
@@ -59,7 +68,7 @@ impl Location {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Location::Path(path) => Some(path),
-            Location::Object(_) => None,
+            Location::Object(_) | Location::Table(_) => None,
         }
     }
 
@@ -67,7 +76,7 @@ impl Location {
     pub fn shown(&self) -> &Path {
         match self {
             Location::Path(path) => path,
-            Location::Object(uri) => Path::new(uri),
+            Location::Object(uri) | Location::Table(uri) => Path::new(uri),
         }
     }
 }
@@ -84,6 +93,7 @@ impl From<&Path> for Location {
         let scheme = path.to_str().and_then(|text| Some((text.split_once("://")?.0, text)));
         match scheme {
             Some((scheme, text)) if STORES.contains(&scheme) => Location::Object(text.to_string()),
+            Some((CATALOG, text)) => Location::Table(text.to_string()),
             _ => Location::Path(path.to_path_buf()),
         }
     }

@@ -1,6 +1,7 @@
 //! Tables in and out: account files as batches, parts written, partitions published, files kept safely.
 
 pub mod bridge;
+pub mod catalog;
 pub mod csv;
 #[cfg(feature = "lakehouse")]
 pub mod delta;
@@ -26,4 +27,6 @@ pub mod scan;
 pub mod store;
 pub mod table;
 pub mod tables;
+#[cfg(feature = "lakehouse")]
+pub mod unique;
 pub mod write;

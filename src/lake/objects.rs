@@ -204,11 +204,18 @@ fn id(meta: ObjectMeta) -> FileId {
 
 /// Waits for an answer of a store.
 fn wait<T>(answer: impl Future<Output = Answer<T>>) -> Answer<T> {
+    waited(answer).unwrap_or_else(|e| {
+        Err(StoreError::Generic { store: "threads for it", source: e.to_string().into() })
+    })
+}
+
+/// Waits for what a server answers, of a store or of a catalog.
+pub fn waited<T>(answer: impl Future<Output = T>) -> Result<T> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let start = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match RUNTIME.get_or_init(start) {
-        Ok(runtime) => runtime.block_on(answer),
-        Err(e) => Err(StoreError::Generic { store: "threads for it", source: e.to_string().into() }),
+        Ok(runtime) => Ok(runtime.block_on(answer)),
+        Err(e) => Err(Error::new(Kind::TryAgain, format!("cannot start a thread: {e}"))),
     }
 }
 

@@ -16,10 +16,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type, TypePtr};
 
 use crate::error::{Error, Result};
-use crate::lake::input::Input;
+use crate::lake::input::{BATCH_ROWS, Input};
 use crate::lake::location::Location;
 use crate::lake::scan::schema::{EXTENSION, UUID};
-use crate::lake::scan::source::BATCH_ROWS;
 use crate::lake::store::files::{cannot_create, create_dir, put, temporary};
 use crate::lake::store::{Real, Store, digest};
 
@@ -154,6 +153,11 @@ pub fn data_type(path: &Path, column: &str) -> Result<DataType> {
     let field = builder.schema().field_with_name(column);
     let field = field.map_err(|_| Error::data("the id column is missing").file(path).column(column))?;
     Ok(field.data_type().clone())
+}
+
+/// The fields of one of our own parts.
+pub fn fields(path: &Path) -> Result<Vec<Field>> {
+    Ok(open(path)?.schema().fields().iter().map(|f| f.as_ref().clone()).collect())
 }
 
 /// The parts directly in `folder`, sorted by name.

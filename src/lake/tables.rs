@@ -5,6 +5,7 @@
 //! | `parquet` | a directory | one rename or one exchange of its partition ([`crate::lake::publish`]) |
 //! | `parquet` | an object store, if that is asked for | its objects, one after another |
 //! | `delta` | a directory or an object store | one commit of the table's log |
+//! | `iceberg` | a table of a catalog, whose files lie in either | one snapshot |
 //!
 //! The student is a bundle of files and no table: it is published as `parquet` is in every format, in an object
 //! store with `teacher.toml` last.
@@ -16,6 +17,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::lake::delta;
+use crate::lake::iceberg;
 use crate::lake::input;
 use crate::lake::location::Location;
 use crate::lake::publish;
@@ -35,6 +37,7 @@ const LAST: &str = "teacher.toml";
 pub enum Format {
     Parquet,
     Delta,
+    Iceberg,
 }
 
 /// The tables of one output.
@@ -42,6 +45,8 @@ pub enum Format {
 pub struct Tables {
     pub output: Location,
     pub format: Format,
+    /// Of Iceberg tables the catalog and the namespace: `iceberg://CATALOG/NAMESPACE`.
+    pub space: String,
 }
 
 /// Whose a publication is.
@@ -66,23 +71,50 @@ enum Kept<'a> {
     Directory(PathBuf),
     /// Objects below a URI.
     Objects(Location),
-    Delta(Location, &'a str),
+    /// A date of a table that knows its files: of a Delta table, or one in a catalog.
+    Table(Location, &'a str),
+}
+
+/// Where the files of a table stand that knows them, and those of each date, or of one date, by their names below
+/// that; none of a table that is not there.
+fn known(table: &Location, date: Option<&str>) -> Result<(Location, Dates)> {
+    match table {
+        Location::Table(_) => iceberg::dates(table, date),
+        _ => Ok((table.clone(), delta::dates(table)?)),
+    }
+}
+
+/// The files of one date, and where they stand.
+fn known_of(table: &Location, date: &str) -> Result<(Location, BTreeSet<String>)> {
+    known(table, Some(date)).map(|(root, mut dates)| (root, dates.remove(date).unwrap_or_default()))
+}
+
+/// The place of a file by its name below `root`, or of one that lies elsewhere by its whole name.
+fn below(root: &Location, name: &str) -> Location {
+    match name.starts_with('/') || name.contains(":/") {
+        true => Location::parse(name, Path::new("/")).unwrap_or_else(|_| root.join(name)),
+        false => root.join(name),
+    }
 }
 
 impl Tables {
     /// Where a table stands.
     pub fn table(&self, table: &str) -> Location {
-        self.output.join(table)
+        match self.format == Format::Iceberg && table != BUNDLE {
+            true => Location::Table(format!("{}.{table}", self.space)),
+            false => self.output.join(table),
+        }
     }
 
-    /// Where the files of a table's date stand; of a Delta table those that its log removed may stand there too.
+    /// Where the files of a table's date stand; of a Delta table those that its log removed may stand there too,
+    /// and of one in a catalog only the catalog knows.
     pub fn partition(&self, table: &str, date: &str) -> Location {
         self.table(table).join(&format!("ds={date}"))
     }
 
-    /// What a user opens: the partition, or the Delta table that holds it.
+    /// What a user opens: the partition, or the Delta or Iceberg table that holds it.
     pub fn shown(&self, table: &str, date: &str) -> Location {
-        match self.format == Format::Delta && table != BUNDLE {
+        match self.format != Format::Parquet && table != BUNDLE {
             true => self.table(table),
             false => self.partition(table, date),
         }
@@ -90,9 +122,9 @@ impl Tables {
 
     fn kept<'a>(&self, table: &str, date: &'a str) -> Kept<'a> {
         match (&self.output, self.format) {
-            (_, Format::Delta) if table != BUNDLE => Kept::Delta(self.table(table), date),
+            (_, Format::Delta | Format::Iceberg) if table != BUNDLE => Kept::Table(self.table(table), date),
             (Location::Path(output), _) => Kept::Directory(publish::partition(output, table, date)),
-            (Location::Object(_), _) => Kept::Objects(self.partition(table, date)),
+            (Location::Object(_) | Location::Table(_), _) => Kept::Objects(self.partition(table, date)),
         }
     }
 
@@ -111,6 +143,7 @@ impl Tables {
         match self.format {
             Format::Parquet => Ok(()),
             Format::Delta => delta::check_column(id),
+            Format::Iceberg => iceberg::check_column(id),
         }
     }
 
@@ -127,8 +160,8 @@ impl Tables {
         if tables.any(stands) { publish::check_exchange(store, probe) } else { Ok(()) }
     }
 
-    /// Whether the date holds the files with these digests, and nothing else. Of a Delta table's files, which
-    /// are never written again, size and place are looked at.
+    /// Whether the date holds the files with these digests, and nothing else. Of the files of a Delta or Iceberg
+    /// table, which are never written again, size and place are looked at.
     pub fn stands(&self, store: &dyn Store, table: &str, date: &str, files: &[FileDigest]) -> bool {
         match self.kept(table, date) {
             Kept::Directory(partition) => publish::stands(store, &partition, files),
@@ -140,15 +173,15 @@ impl Tables {
                 };
                 found.len() == files.len() && files.iter().all(same)
             }
-            Kept::Delta(root, date) => {
-                let Ok(mut found) = delta::dates(&root) else { return false };
+            Kept::Table(table, date) => {
+                let Ok((root, found)) = known_of(&table, date) else { return false };
                 let below = |f: &FileDigest| format!("ds={date}/{}", f.path);
                 let there = |f: &FileDigest| {
                     let id = input::stat(&root.join(&below(f)));
                     id.is_ok_and(|id| id.is_some_and(|id| id.bytes == f.bytes))
                 };
                 let ours: BTreeSet<String> = files.iter().map(below).collect();
-                found.remove(date).unwrap_or_default() == ours && files.par_iter().all(there)
+                found == ours && files.par_iter().all(there)
             }
         }
     }
@@ -167,11 +200,11 @@ impl Tables {
                 Ok(file.map(|file| Location::Path(place.join(file))))
             }
             Kept::Objects(_) => Ok(None),
-            Kept::Delta(root, date) => {
+            Kept::Table(table, date) => {
                 let ours: BTreeSet<String> = files.iter().map(|f| format!("ds={date}/{}", f.path)).collect();
-                let found = delta::dates(&root)?.remove(date).unwrap_or_default();
+                let (root, found) = known_of(&table, date)?;
                 let other = found.difference(&ours).next().filter(|_| ours.is_subset(&found));
-                Ok(other.map(|file| root.join(file)))
+                Ok(other.map(|file| below(&root, file)))
             }
         }
     }
@@ -185,8 +218,8 @@ impl Tables {
                 // the files of a bundle have their own names
                 Ok(found.into_iter().find(|name| name.ends_with(".parquet") && !name.contains(mark)))
             }
-            Kept::Delta(root, date) => {
-                let found = delta::dates(&root)?.remove(date).unwrap_or_default();
+            Kept::Table(table, date) => {
+                let (_, found) = known_of(&table, date)?;
                 Ok(found.into_iter().find(|path| !path.contains(mark)))
             }
         }
@@ -195,8 +228,8 @@ impl Tables {
     /// The Parquet files of each date of a table, sorted by name; a table that is not there has none.
     pub fn dates(&self, table: &str) -> Result<BTreeMap<String, Vec<PathBuf>>> {
         let root = self.table(table);
-        let found = match self.kept(table, "") {
-            Kept::Delta(root, _) => delta::dates(&root)?,
+        let (root, found) = match self.kept(table, "") {
+            Kept::Table(table, _) => known(&table, None)?,
             _ => {
                 let mut dates = Dates::new();
                 for (name, _) in input::list(&root, None)? {
@@ -205,11 +238,11 @@ impl Tables {
                         dates.entry(date).or_default().insert(name);
                     }
                 }
-                dates
+                (root, dates)
             }
         };
         let places = |names: BTreeSet<String>| {
-            names.iter().map(|name| root.join(name).shown().to_path_buf()).collect::<Vec<_>>()
+            names.iter().map(|name| below(&root, name).shown().to_path_buf()).collect::<Vec<_>>()
         };
         Ok(found.into_iter().map(|(date, names)| (date, places(names))).collect())
     }
@@ -234,7 +267,11 @@ impl Tables {
     pub fn parts(&self, table: &str, date: &str) -> Result<Vec<PathBuf>> {
         let place = self.partition(table, date);
         let names: Vec<String> = match self.kept(table, date) {
-            Kept::Delta(..) => return self.dates(table)?.remove(date).ok_or_else(|| nothing(&place)),
+            Kept::Table(table, date) => {
+                let (root, found) = known_of(&table, date)?;
+                let parts = found.iter().map(|name| below(&root, name).shown().to_path_buf());
+                return if found.is_empty() { Err(nothing(&place)) } else { Ok(parts.collect()) };
+            }
             Kept::Directory(folder) if !folder.is_dir() => return Err(nothing(&place)),
             _ => input::list(&place, None)?.into_iter().map(|(name, _)| name).collect(),
         };
@@ -245,7 +282,7 @@ impl Tables {
     /// A published date of a table, with its partition columns. Nothing published: 66.
     pub fn open(&self, table: &str, date: &str) -> Result<Accounts> {
         match self.kept(table, date) {
-            Kept::Delta(root, date) => {
+            Kept::Table(root, date) => {
                 self.parts(table, date)?;
                 Accounts::open_where(root.shown(), &Pin::default(), Some(&format!("ds = '{date}'")))
             }
@@ -257,9 +294,7 @@ impl Tables {
     /// The date's files of each table as they are now.
     pub fn look<'a>(&self, tables: impl Iterator<Item = &'a str>, date: &str) -> Result<Seen> {
         let of = |table: &str| match self.kept(table, date) {
-            Kept::Delta(root, date) => {
-                Ok((table.to_string(), delta::dates(&root)?.remove(date).unwrap_or_default()))
-            }
+            Kept::Table(root, date) => Ok((table.to_string(), known_of(&root, date)?.1)),
             _ => Ok((table.to_string(), BTreeSet::new())),
         };
         tables.map(of).collect()
@@ -279,8 +314,8 @@ impl Tables {
             Kept::Directory(place) => {
                 return publish::publish(store, source, staging, &place, who.mark, who.again);
             }
-            Kept::Objects(place) => return publish_objects(store, source, &place),
-            Kept::Delta(root, date) => (root, date),
+            Kept::Objects(place) => return write::put_objects(store, source, &place, LAST),
+            Kept::Table(root, date) => (root, date),
         };
         let none = BTreeSet::new();
         let seen = seen.get(table).unwrap_or(&none);
@@ -292,6 +327,9 @@ impl Tables {
             );
         }
         let run = OfRun { pipeline: who.pipeline, table, date, key: who.key, seen };
+        if self.format == Format::Iceberg {
+            return iceberg::publish(store, (&root, &self.output.join(table)), &run, (source, staging));
+        }
         let names = digest::list(store, source)?;
         let files = names.par_iter().map(|name| {
             let digest = digest::file(store, source, name)?;
@@ -299,28 +337,11 @@ impl Tables {
             Ok(digest)
         });
         let files: Vec<FileDigest> = files.collect::<Result<_>>()?;
-        delta::publish(store, &root, &run, source, &files)?;
+        delta::publish(store, &root, &run, (source, staging), &files)?;
         Ok(files)
     }
 }
 
 fn nothing(place: &Location) -> Error {
     Error::new(Kind::Missing, "nothing was published for this date").file(place.shown())
-}
-
-/// Uploads the files of a date. Nothing makes several objects appear at once: of a bundle, a reader finds none
-/// while it changes, unless it began before.
-fn publish_objects(store: &dyn Store, source: &Path, place: &Location) -> Result<Vec<FileDigest>> {
-    let mut names = digest::list(store, source)?;
-    names.sort_by_key(|name| name == LAST);
-    let mut files = names.iter().map(|name| digest::file(store, source, name)).collect::<Result<Vec<_>>>()?;
-    write::remove(store, &place.join(LAST))?;
-    for file in &files {
-        write::put_file(store, &source.join(&file.path), file, &place.join(&file.path))?;
-    }
-    for (old, _) in input::list(place, None)?.into_iter().filter(|(name, _)| !names.contains(name)) {
-        write::remove(store, &place.join(&old))?;
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
 }

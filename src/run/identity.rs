@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::lake::delta;
+use crate::lake::iceberg;
 use crate::lake::input;
-use crate::lake::location::{Location, Version};
+use crate::lake::location::{FileId, Location, Version};
 use crate::lake::scan::relative_files;
 use crate::lake::store::digest::{self, FileDigest};
 use crate::lake::table::TableRead;
@@ -20,6 +21,9 @@ use crate::process::secrets::redact;
 use crate::sources::calculator_file;
 use crate::sources::inputs::open_target;
 use crate::teacher::bundle::Bundle;
+
+/// How what a key is made of names the version of the target's table.
+pub const TABLE_VERSION: &str = "the version of ";
 
 /// What names a run: the digest of everything that decides a byte of its output.
 #[derive(Clone)]
@@ -46,7 +50,13 @@ pub struct Pinned {
 
 impl Pinned {
     fn of(path: &Path) -> Pinned {
-        let id = input::stat(&Location::from(path)).ok().flatten();
+        let id = match Location::from(path) {
+            // of a table in a catalog what changes with each commit
+            table @ Location::Table(_) => iceberg::metadata_place(&table)
+                .map(|at| at.map(|at| FileId { bytes: 0, version: Version::ETag(at) })),
+            place => input::stat(&place),
+        };
+        let id = id.ok().flatten();
         let version = match id.as_ref().map(|id| &id.version) {
             Some(Version::Modified(time)) => time
                 .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
@@ -110,7 +120,11 @@ impl Identity {
             let bundle = Bundle::read(&folder)?;
             // a history that is a table is opened by each stage: that no commit comes meanwhile is looked at in the end
             if let Some(history) = bundle.history_path() {
-                commits.extend(delta::next_commit(&Location::from(history.as_path()))?);
+                commits.extend(match Location::from(history.as_path()) {
+                    // its catalog says another metadata file after a commit
+                    table @ Location::Table(_) => Some(table),
+                    place => delta::next_commit(&place)?,
+                });
             }
             let files = bundle.files()?;
             let place = |f: &String| Ok(Location::parse(f, &folder)?.shown().to_path_buf());
@@ -141,7 +155,7 @@ impl Identity {
         let mut made_of = made_of(&serde_json::to_value(&named).map_err(|e| Error::bug(e.to_string()))?);
         if let Some(table) = target.table() {
             made_of.insert(
-                format!("the version of {} table {}", table.format, table.table),
+                format!("{TABLE_VERSION}{} table {}", table.format, table.table),
                 table.version.clone(),
             );
         }
@@ -150,11 +164,7 @@ impl Identity {
 
     /// The pipeline with the target's table at the version that was read: whoever opens it again reads no other.
     pub fn pinned(&self, pipeline: &Pipeline) -> Pipeline {
-        let mut pinned = pipeline.clone();
-        if let Some(version) = self.table.as_ref().and_then(|t| t.version.parse().ok()) {
-            (pinned.target.version, pinned.target.as_of) = (Some(version), None);
-        }
-        pinned
+        pipeline.at_version(self.table.as_ref().and_then(|t| t.version.parse().ok()))
     }
 
     /// What was made of the input files, unless one of them is no longer the one that was digested (75): that

@@ -197,7 +197,8 @@ impl Bundle {
         if let Some(history) = &self.history {
             match (&history.accounts, self.history_path()) {
                 (Some(_), Some(path)) if path.is_dir() || is_object(&path) => {
-                    let inside = |f: &Path| match is_object(f) {
+                    let elsewhere = matches!(Location::from(path.as_path()), Location::Table(_));
+                    let inside = |f: &Path| match elsewhere || is_object(f) {
                         true => Some(f.to_string_lossy().into_owned()),
                         false => Some(f.strip_prefix(&self.folder).ok()?.to_string_lossy().into_owned()),
                     };
@@ -296,5 +297,5 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn is_object(path: &Path) -> bool {
-    matches!(Location::from(path), Location::Object(_))
+    !matches!(Location::from(path), Location::Path(_))
 }

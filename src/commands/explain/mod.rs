@@ -45,6 +45,8 @@ pub fn explain(pipeline: &Pipeline, date: &str, id: &str) -> Result<Explanation>
             .with("date", date));
     }
     let published: Published = read_json(&Real, &record)?;
+    // commits that came since are nothing to the account as it was
+    let pipeline = &pipeline.at_version(published.table_version());
     let folder = kept::open(&root, &published.explanation)?;
     let calculator = CALCULATOR.load_from(&Real, &folder)?;
     let inputs = Inputs::open(pipeline)?;

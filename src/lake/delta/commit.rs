@@ -10,6 +10,7 @@
 //! | another commit was first, and left the date alone | the commit is made again on top of it |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -24,6 +25,7 @@ use crate::lake::delta::snapshot::{Active, Table};
 use crate::lake::location::{Location, unescape};
 use crate::lake::store::Store;
 use crate::lake::table::{Dates, Pin};
+use crate::lake::unique::uuid;
 use crate::lake::write::write_new;
 
 /// The partition column of the date; the first.
@@ -101,8 +103,15 @@ fn is_of(file: &Active, date: &str) -> bool {
     file.partitions().get(DATE).is_some_and(|v| v.as_deref() == Some(date))
 }
 
-/// Commits; `seen` are the date's files when the run began. The version that holds the run's files.
-pub fn commit(store: &dyn Store, root: &Location, new: &Publication, seen: &BTreeSet<String>) -> Result<u64> {
+/// Commits; `seen` are the date's files when the run began, `desk` a directory of the run. The version that holds the
+/// run's files.
+pub fn commit(
+    store: &dyn Store,
+    root: &Location,
+    new: &Publication,
+    seen: &BTreeSet<String>,
+    desk: &Path,
+) -> Result<u64> {
     let ours: BTreeSet<String> = new.files.iter().map(|f| f.path.clone()).collect();
     for _ in 0..TRIES {
         let table = Table::open(root, &Pin::default())?;
@@ -118,7 +127,7 @@ pub fn commit(store: &dyn Store, root: &Location, new: &Publication, seen: &BTre
         }
         let version = table.as_ref().map_or(0, |t| t.version() + 1);
         let text = actions(table.as_ref(), new, &before, root)?;
-        match write_new(store, &log_file(root, version), text.into_bytes().into()) {
+        match write_new(store, &log_file(root, version), text.into_bytes().into(), desk) {
             Ok(true) => return Ok(version),
             Ok(false) => {}
             // The answer may be lost and the commit not: what counts is what stands there.
@@ -290,15 +299,4 @@ fn added_columns(table: &Table, new: &Publication) -> Result<Option<Value>> {
     let mut action = serde_json::to_value(metadata).map_err(damaged)?;
     action["schemaString"] = Value::String(whole.to_string());
     Ok(Some(action))
-}
-
-/// A random id of a table, as a UUID of version 4.
-fn uuid() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let half = || RandomState::new().hash_one(std::process::id());
-    let bits = (u128::from(half()) << 64 | u128::from(half())) & !(0xf000 << 64) & !(0xc << 60)
-        | 0x4000 << 64
-        | 0x8 << 60;
-    let text = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }

@@ -66,7 +66,9 @@ pub fn url(root: &Location) -> Result<Url> {
             let absolute = std::path::absolute(path).map_err(|e| Error::io(&e, "cannot resolve", path))?;
             Url::from_directory_path(&absolute).map_err(|()| refuse("not an absolute path".to_string()))
         }
-        Location::Object(uri) => Url::parse(&format!("{uri}/")).map_err(|e| refuse(e.to_string())),
+        Location::Object(uri) | Location::Table(uri) => {
+            Url::parse(&format!("{uri}/")).map_err(|e| refuse(e.to_string()))
+        }
     }
 }
 

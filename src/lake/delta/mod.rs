@@ -38,12 +38,13 @@ pub fn dates(root: &Location) -> Result<Dates> {
     commit::dates(Table::open(root, &Pin::default())?.as_ref())
 }
 
-/// Commits files that already lie in their places as the table's date; `source` holds them under their names.
+/// Commits files that already lie in their places as the table's date; `source` holds them under their names, and
+/// `desk` is a directory of the run for the commit.
 pub fn publish(
     store: &dyn Store,
     root: &Location,
     run: &OfRun,
-    source: &Path,
+    (source, desk): (&Path, &Path),
     files: &[FileDigest],
 ) -> Result<u64> {
     let read = files.par_iter().map(|f| stats::of(&source.join(&f.path))).collect::<Result<Vec<_>>>()?;
@@ -74,7 +75,7 @@ pub fn publish(
         files: files.iter().zip(&read).map(new_file).collect(),
         about: json!({"pipeline": run.pipeline, "table": run.table, "date": run.date, "run_id": &run.key[..12], "key": run.key}),
     };
-    commit::commit(store, root, &new, run.seen)
+    commit::commit(store, root, &new, run.seen, desk)
 }
 
 /// The partition values in the path of a file below a date.

@@ -1,5 +1,7 @@
-//! The metadata file of a table: its schemas and its snapshots.
+//! The metadata file of a table: its schemas, its partition specs and its snapshots.
 
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -11,45 +13,74 @@ use crate::lake::input;
 use crate::lake::location::Location;
 use crate::lake::table::{Column, Pin};
 
+/// Bytes of a metadata file once it is unpacked, at most.
+const LARGEST: u64 = 1 << 30;
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Metadata {
-    format_version: u32,
+    pub format_version: u32,
     table_uuid: Option<String>,
-    location: String,
+    pub location: String,
     #[serde(default)]
     schemas: Vec<Schema>,
     /// Of the first format version, before tables had several.
     schema: Option<Schema>,
-    current_schema_id: Option<i32>,
+    pub current_schema_id: Option<i32>,
     current_snapshot_id: Option<i64>,
     #[serde(default)]
-    snapshots: Vec<Snapshot>,
+    partition_specs: Vec<Spec>,
+    #[serde(default)]
+    pub default_spec_id: i32,
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+    #[serde(default)]
+    pub snapshots: Vec<Snapshot>,
     #[serde(default)]
     snapshot_log: Vec<Logged>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Schema {
+pub struct Schema {
     schema_id: Option<i32>,
-    fields: Vec<IcebergField>,
+    pub fields: Vec<IcebergField>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct IcebergField {
-    id: i32,
-    name: String,
+pub struct IcebergField {
+    pub id: i32,
+    pub name: String,
+    #[serde(default)]
+    pub required: bool,
     #[serde(rename = "type")]
-    data_type: Value,
+    pub data_type: Value,
     initial_default: Option<Value>,
+}
+
+/// How files are partitioned.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Spec {
+    pub spec_id: i32,
+    pub fields: Vec<SpecField>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SpecField {
+    pub source_id: i32,
+    pub name: String,
+    pub transform: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Snapshot {
     pub snapshot_id: i64,
+    #[serde(default)]
+    pub summary: BTreeMap<String, String>,
     manifest_list: Option<String>,
     schema_id: Option<i32>,
 }
@@ -62,11 +93,9 @@ struct Logged {
 }
 
 impl Metadata {
-    pub fn read(place: &Location) -> Result<Metadata> {
-        let text = input::read(place)?;
-        let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| {
-            Error::data(format!("not the metadata of an Iceberg table: {e}")).file(place.shown())
-        })?;
+    /// What a metadata file says.
+    pub fn of(content: &Value, place: &Location) -> Result<Metadata> {
+        let metadata = Metadata::deserialize(content).map_err(|e| no_metadata(place, &e))?;
         match metadata.format_version {
             1..=3 => Ok(metadata),
             version => Err(Error::data("this format version of Iceberg is not known")
@@ -109,6 +138,21 @@ impl Metadata {
         found.map(Some).ok_or_else(missing)
     }
 
+    /// The columns of the table now.
+    pub fn schema(&self, place: &Location) -> Result<&Schema> {
+        self.schema_of(self.current_schema_id, place)
+    }
+
+    fn schema_of(&self, id: Option<i32>, place: &Location) -> Result<&Schema> {
+        let found = self.schemas.iter().find(|s| s.schema_id == id).or(self.schema.as_ref());
+        found.ok_or_else(|| Error::data("the metadata lacks its schema").file(place.shown()))
+    }
+
+    /// How the files of a spec are partitioned; of a table of the first format version nothing is known.
+    pub fn spec(&self, id: i32) -> Option<&Spec> {
+        self.partition_specs.iter().find(|s| s.spec_id == id)
+    }
+
     /// The columns that a reader of the snapshot sees: of an earlier one those of its time. Nested ones are left
     /// out.
     pub fn columns(&self, snapshot: &Snapshot, place: &Location) -> Result<Vec<Column>> {
@@ -116,8 +160,7 @@ impl Metadata {
             true => self.current_schema_id,
             false => snapshot.schema_id.or(self.current_schema_id),
         };
-        let found = self.schemas.iter().find(|s| s.schema_id == id).or(self.schema.as_ref());
-        let schema = found.ok_or_else(|| Error::data("the metadata lacks its schema").file(place.shown()))?;
+        let schema = self.schema_of(id, place)?;
         let mut columns = Vec::new();
         for field in &schema.fields {
             if field.initial_default.as_ref().is_some_and(|v| !v.is_null()) {
@@ -149,6 +192,26 @@ impl Snapshot {
     }
 }
 
+/// The content of a metadata file, which may be compressed.
+pub fn read(place: &Location) -> Result<Value> {
+    let bytes = input::read(place)?;
+    let mut text = Vec::new();
+    let name = place.to_string();
+    let packed = name.ends_with(".gz.metadata.json") || name.ends_with(".metadata.json.gz");
+    let unpacked = match packed {
+        true => {
+            flate2::read::GzDecoder::new(&bytes[..]).take(LARGEST).read_to_end(&mut text).map(|_| &text[..])
+        }
+        false => Ok(&bytes[..]),
+    };
+    let content = unpacked.map_err(serde_json::Error::io).and_then(serde_json::from_slice);
+    content.map_err(|e| no_metadata(place, &e))
+}
+
+fn no_metadata(place: &Location, why: &serde_json::Error) -> Error {
+    Error::data(format!("not the metadata of an Iceberg table: {why}")).file(place.shown())
+}
+
 /// A place as the metadata has it: a URI or an absolute path.
 pub fn parse(text: &str) -> Result<Location> {
     match text.strip_prefix("file:").filter(|rest| !rest.starts_with("//")) {
@@ -162,7 +225,7 @@ pub fn parse(text: &str) -> Result<Location> {
 }
 
 /// A type of the table as arrow has it; none for nested types and those that are not known.
-fn arrow_type(name: &str) -> Option<DataType> {
+pub fn arrow_type(name: &str) -> Option<DataType> {
     let micros = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
     let nanos = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into));
     Some(match name {

@@ -101,8 +101,8 @@ pub fn refusal(root: &Path, format: Format) -> Error {
 
 const BUILD_OR_EXPORT: &str = "`make lakehouse` builds the program that reads the table; this one does not: write the rows \
                                that count to a Parquet directory outside the table";
-const NAME_METADATA: &str = "name the metadata file that the table's catalog has, metadata/....metadata.json; the program that \
-                             `make lakehouse` builds reads the table by it";
+const NAME_METADATA: &str = "name the table in its catalog, iceberg://CATALOG/NAMESPACE.TABLE, or the metadata file that the catalog \
+                             has, metadata/....metadata.json; the program that `make lakehouse` builds reads the table by either";
 const EXPORT: &str = "write the rows that count to a Parquet directory outside the table, with an engine that \
                       reads the format, and name that directory";
 

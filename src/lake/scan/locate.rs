@@ -68,6 +68,7 @@ pub fn locate(place: &Path, pin: &Pin) -> Result<Vec<Located>> {
     let is_delta = match &location {
         Location::Path(path) => format::format_of(path) == Some(Format::Delta),
         Location::Object(_) => !input::list(&location.join("_delta_log"), None)?.is_empty(),
+        Location::Table(_) => false,
     };
     let iceberg = if is_delta { None } else { iceberg::metadata_of(&location)? };
     if is_delta || iceberg.is_some() {

@@ -17,6 +17,7 @@ use parquet::basic::LogicalType;
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Error, Kind, Result};
+pub use crate::lake::input::BATCH_ROWS;
 use crate::lake::input::{self, Input};
 use crate::lake::location::{FileId, Location};
 use crate::lake::scan::footer;
@@ -24,9 +25,6 @@ use crate::lake::scan::locate::Located;
 use crate::lake::scan::schema::{self, Columns, EXTENSION, FROM_PATH, UUID};
 use crate::lake::table::{Column, InTable};
 
-/// Rows of a batch: small enough that a batch of all features stays in the L2 cache while every teacher
-/// scores it.
-pub const BATCH_ROWS: usize = 8192;
 /// What a column of a row group may unpack to: so much, and so much for each row.
 const LARGEST_CHUNK: i64 = 64 << 20;
 const BYTES_PER_ROW: i64 = 4096;
