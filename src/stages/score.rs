@@ -88,7 +88,7 @@ impl Mapped for Step {
         }
         let again = active != profile.teachers;
         if again {
-            let seen = profile::sketch(run, &profile.accounts(run), run.pieces())?;
+            let seen = profile::seen(run)?;
             (profile, _) = profile::measure(run, &seen, profile.dropped, active.clone())?;
             pooled = profile::fit_pooled(run, &active, &profile)?;
             score(run, &profile, pooled.as_ref(), run.pieces())?;

@@ -8,6 +8,7 @@ pub mod format;
 pub mod ids;
 pub mod locate;
 pub mod prune;
+pub mod repeated;
 pub mod schema;
 pub mod source;
 pub mod units;
@@ -34,6 +35,8 @@ pub struct Accounts {
     sources: Vec<Source>,
     merged: Merged,
     units: Vec<Unit>,
+    /// The units that each file of the output is made of.
+    parts: Vec<Range<usize>>,
     rows: u64,
     filter: Option<Filter>,
     /// Ordinals of rows that are left out, sorted.
@@ -75,8 +78,18 @@ impl Accounts {
         }
         let merged = Merged::new(&sources)?;
         let units = units::cut(&sources);
+        let parts = (0..units.len()).map(|i| i..i + 1).collect();
         let rows = rows - dropped.len() as u64;
-        Ok(Accounts { sources, merged, units, rows, filter: None, dropped })
+        Ok(Accounts { sources, merged, units, parts, rows, filter: None, dropped })
+    }
+
+    /// Cut finer where there are fewer than `units` units, so that so many workers have something to do. Files of
+    /// the output are made of the same rows as before.
+    pub fn cut_for(mut self, units: usize) -> Accounts {
+        if units > self.units.len() {
+            (self.units, self.parts) = units::finer(&self.units, &self.sources, units);
+        }
+        self
     }
 
     /// Keeps only the rows for which the SQL expression is true.
@@ -128,6 +141,11 @@ impl Accounts {
 
     pub fn units(&self) -> &[Unit] {
         &self.units
+    }
+
+    /// The units that each file of the output is made of: one each, unless they are cut finer.
+    pub fn parts(&self) -> &[Range<usize>] {
+        &self.parts
     }
 
     /// Stored rows of some of the units.
