@@ -20,20 +20,28 @@ pub fn different(inputs: &Inputs) -> Result<Vec<usize>> {
     let asked = inputs.asked();
     let mut differences = Differences::new(asked.len());
     let (mut work, mut odd) = (Workspace::default(), vec![NonFinite::default(); inputs.features.len()]);
-    let pieces = inputs.accounts.units();
     let parts = inputs.accounts.parts();
     let places = parts.len().min(PLACES);
-    let spread = (0..places).map(|place| parts[place * parts.len() / places].start);
-    for (looked_at, piece) in spread.chain(parts.iter().map(|part| part.start)).enumerate() {
+    let spread = (0..places).map(|place| &parts[place * parts.len() / places]);
+    for (looked_at, part) in spread.chain(parts).enumerate() {
         if looked_at >= places && differing(&differences) >= 2 {
             break;
         }
-        inputs.accounts.read(&pieces[piece].head(ROWS), &inputs.present(), |batch, _| {
-            let block = Block::decode(&batch, &inputs.features, &mut odd)?;
-            let scores = inputs.score(&asked, &block, &mut work)?;
-            differences.add(&scores.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            Ok(())
-        })?;
+        // the same rows, however the part is cut
+        let mut left = ROWS;
+        for piece in &inputs.accounts.units()[part.clone()] {
+            let head = piece.head(left);
+            left -= head.rows() as usize;
+            inputs.accounts.read(&head, &inputs.present(), |batch, _| {
+                let block = Block::decode(&batch, &inputs.features, &mut odd)?;
+                let scores = inputs.score(&asked, &block, &mut work)?;
+                differences.add(&scores.iter().map(Vec::as_slice).collect::<Vec<_>>());
+                Ok(())
+            })?;
+            if left == 0 {
+                break;
+            }
+        }
     }
     let copies = differences.copies();
     let different: Vec<usize> =

@@ -193,6 +193,7 @@ pub struct Scored {
     /// For each teacher of the pipeline the earlier one that it repeats on every account.
     pub copies: Vec<Option<usize>>,
     pub rows: u64,
+    /// Files of a table that holds all accounts.
     pub units: usize,
     /// Ids whose hash is at most this are the student's sample.
     pub sample_limit: u64,

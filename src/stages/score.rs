@@ -95,7 +95,7 @@ impl Mapped for Step {
         }
         COUNTED_PROFILE.save(run.directory, &profile)?;
         COUNTED_POOLED.save(run.directory, &pooled)?;
-        let (units, sample_limit) = (run.pieces().len(), sample_limit(run, rows));
+        let (units, sample_limit) = (run.inputs.accounts.parts().len(), sample_limit(run, rows));
         SCORED.save(run.directory, &Scored { rows, units, sample_limit, active, copies, again })
     }
 }

@@ -10,11 +10,13 @@ pub mod locate;
 pub mod prune;
 pub mod repeated;
 pub mod schema;
+mod shape;
 pub mod source;
 pub mod units;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -28,6 +30,9 @@ use crate::lake::scan::schema::Merged;
 use crate::lake::scan::source::{BATCH_ROWS, Source};
 pub use crate::lake::scan::units::Unit;
 use crate::lake::table::{Pin, TableRead};
+
+/// Files up to so many keep their footers in memory from the start; of more, those that are read.
+const KEPT_FOOTERS: usize = 16;
 
 /// The accounts of one scenario.
 #[derive(Clone)]
@@ -65,7 +70,13 @@ impl Accounts {
     }
 
     fn of_files(files: Vec<Located>, place: &Path) -> Result<Accounts> {
-        let mut sources: Vec<Source> = files.into_par_iter().map(Source::open).collect::<Result<Vec<_>>>()?;
+        let (keep, shape) = (files.len() <= KEPT_FOOTERS, Mutex::new(None));
+        let open = |file| {
+            let mut source = Source::open(file, keep)?;
+            source.share_shape(&shape);
+            Ok(source)
+        };
+        let mut sources = files.into_par_iter().map(open).collect::<Result<Vec<_>>>()?;
         let (mut rows, mut dropped) = (0, Vec::new());
         for source in &mut sources {
             source.first_row = rows;

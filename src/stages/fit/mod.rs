@@ -173,7 +173,7 @@ fn read_rows(run: &Run, scored: &Scored, profile: &Profile) -> Result<Rows> {
     let classes = &run.pipeline.classes;
     let mut rows =
         Rows { columns: vec![Vec::new(); profile.student.len()], soft: Vec::new(), hashes: Vec::new() };
-    for unit in 0..scored.units {
+    for unit in run.pieces() {
         part::read(&SAMPLE.part(run, unit), |batch| {
             for (column, array) in rows.columns.iter_mut().zip(batch.columns()) {
                 let array = array
