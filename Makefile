@@ -9,7 +9,7 @@ DEMO_DATE := $(or $(DATE),2026-01-01)
 COLDSTART := target/release/coldstart
 DEMO := target/demo
 
-.PHONY: help setup build lake demo run test check airflow docs wheel page bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster clean lakehouse lakehouse-test
+.PHONY: help setup build lake demo run test check airflow docs wheel page bench bench-trees bench-score bench-student bench-relevance bench-pooled bench-scale teachers faults faults-long fuzz cluster cluster-scale clean lakehouse lakehouse-test
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -79,9 +79,9 @@ bench-scale: setup target/bench/venv/.done build ## how the job grows: 16,000,00
 
 ACCOUNTS := target/bench/accounts-1000000
 
-$(ACCOUNTS): | target/bench/venv/.done
+target/bench/accounts-%: | target/bench/venv/.done
 	rm -rf $@.half
-	target/bench/venv/bin/python fixtures/bench/workload.py $@.half --rows 1000000
+	target/bench/venv/bin/python fixtures/bench/workload.py $@.half --rows $*
 	mv $@.half $@
 
 # a peer that not every machine can install; without it its ratio is null
@@ -157,6 +157,16 @@ cluster: setup target/cluster/venv/.done build ## the demo's job in units of wor
 	rm -rf target/cluster/lake
 	cargo run --release --locked --quiet --example lake -- target/cluster/lake --rows 300000 --bundles fixtures/teachers
 	ORT_DYLIB_PATH=$(CURDIR)/$$(ls .onnxruntime/libonnxruntime.*) target/cluster/venv/bin/python fixtures/cluster/run.py --bin $(COLDSTART) --lake target/cluster/lake --work target/cluster/runs
+
+# LARGE=64000000 takes 4 GB of disk and a quarter of an hour of two cores
+cluster-scale: setup target/bench/venv/.done build target/bench/accounts-1000000 target/bench/accounts-4000000 ## units of 1 to 64 beside a run, two workers beside one, what a worker holds (LARGE=rows of many accounts)
+	target/bench/venv/bin/python fixtures/cluster/scale.py --bin $(COLDSTART) --data target/bench/accounts-1000000 --same 1,7,64 --pairs 0
+	target/bench/venv/bin/python fixtures/cluster/scale.py --bin $(COLDSTART) --data target/bench/accounts-4000000 --units 16 --pairs 3
+	@[ -z "$(LARGE)" ] || { \
+	for rows in 1000000 $(LARGE); do \
+	target/bench/venv/bin/python fixtures/cluster/large.py target/bench/accounts-1000000 target/bench/large --rows $$rows; \
+	target/bench/venv/bin/python fixtures/cluster/scale.py --bin $(COLDSTART) --data target/bench/large --units $$((rows / 250000)) --first 4; \
+	done; rm -rf target/bench/large; }
 
 clean: ## removes what this project has built, made and installed
 	rm -rf target .venv .onnxruntime

@@ -6,6 +6,7 @@
     130, 143 and whatever a signal ended: up for retry
     others   failed at once: bad data, bad configuration, a missing input. The same command would fail again.
 """
+import os
 import re
 from datetime import timedelta
 
@@ -19,7 +20,8 @@ WORTH_A_RETRY = {75, 130, 143}
 
 RETRIES = dict(
     retries=4,
-    retry_delay=timedelta(minutes=1),
+    # doubled with each try
+    retry_delay=timedelta(seconds=int(os.environ.get("COLDSTART_RETRY_SECONDS", "60"))),
     retry_exponential_backoff=True,
     max_retry_delay=timedelta(minutes=30),
     execution_timeout=timedelta(hours=6),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::commands::schema;
 use crate::error::{Error, Kind, Result};
-use crate::lake::scan::{Accounts, ids};
+use crate::lake::scan::{Accounts, ids, repeated};
 use crate::lake::store::Real;
 use crate::lake::store::files::write_atomic;
 use crate::teacher::bundle::Bundle;
@@ -159,7 +159,7 @@ fn find_id(accounts: &Accounts, bundles: &[Bundle]) -> Result<String> {
     let mut names: Vec<&String> = fields.map(|f| f.name()).collect();
     names.sort_by_key(|name| !name.to_lowercase().ends_with("id"));
     let unique =
-        |name: &&&String| ids::duplicates(accounts, name).is_ok_and(|found| found.later_rows.is_empty());
+        |name: &&&String| repeated::find(accounts, name).is_ok_and(|found| found.later_rows.is_empty());
     names.iter().find(unique).map(|name| name.to_string()).ok_or_else(|| {
         Error::data(
             "no column can be the account's id: whole numbers or text, each value once, not a feature",

@@ -7,6 +7,7 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -31,9 +32,14 @@ pub enum Purpose {
 
 /// A Parquet file that is being written. It appears under its name when it is complete, so that whoever reads
 /// what another attempt wrote before reads one whole file or the other.
+///
+/// Its bytes depend on its rows alone, not on the batches in which they come.
 pub struct Part<'a> {
     store: &'a dyn Store,
     writer: ArrowWriter<Box<dyn Write + Send>>,
+    /// Fewer rows than a batch, that wait for more.
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
     beside: PathBuf,
     path: PathBuf,
 }
@@ -76,17 +82,45 @@ impl<'a> Part<'a> {
         }
         let writer =
             ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(|e| failed(&e, path))?;
-        Ok(Part { store, writer, beside, path: path.to_path_buf() })
+        let path = path.to_path_buf();
+        Ok(Part { store, writer, waiting: Vec::new(), waiting_rows: 0, beside, path })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch).map_err(|e| failed(&e, &self.path))
+        let mut left = batch.clone();
+        while self.waiting_rows + left.num_rows() >= BATCH_ROWS {
+            let fits = BATCH_ROWS - self.waiting_rows;
+            self.waiting.push(left.slice(0, fits));
+            left = left.slice(fits, left.num_rows() - fits);
+            self.write_waiting()?;
+        }
+        if left.num_rows() > 0 {
+            self.waiting_rows += left.num_rows();
+            self.waiting.push(left);
+        }
+        Ok(())
+    }
+
+    fn write_waiting(&mut self) -> Result<()> {
+        self.waiting_rows = 0;
+        let batches = std::mem::take(&mut self.waiting);
+        let written = match batches.as_slice() {
+            [] => Ok(()),
+            [one] => self.writer.write(one),
+            [first, ..] => {
+                let joined =
+                    concat_batches(&first.schema(), &batches).map_err(|e| Error::bug(e.to_string()))?;
+                self.writer.write(&joined)
+            }
+        };
+        written.map_err(|e| failed(&e, &self.path))
     }
 
     /// Completes the file. It is not durable yet: publication syncs what it publishes, and a stage's record
     /// knows the digest of the rest.
-    pub fn finish(self) -> Result<()> {
-        let Part { store, writer, beside, path } = self;
+    pub fn finish(mut self) -> Result<()> {
+        self.write_waiting()?;
+        let Part { store, writer, beside, path, .. } = self;
         writer.close().map_err(|e| failed(&e, &path))?;
         put(store, &beside, &path)
     }

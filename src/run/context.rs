@@ -25,6 +25,11 @@ impl Run<'_> {
         0..self.inputs.accounts.units().len()
     }
 
+    /// Whether it takes several pieces of rows to make a file of a table.
+    pub fn is_cut_finer(&self) -> bool {
+        self.inputs.accounts.parts().len() < self.inputs.accounts.units().len()
+    }
+
     /// The run's name in tables and file names: short, and the same for the same key.
     pub fn id(&self) -> &str {
         &self.key[..12]

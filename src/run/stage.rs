@@ -25,6 +25,16 @@ impl Stage {
         Stage::ALL.into_iter().take_while(move |s| *s != self)
     }
 
+    /// The stages before it of which it reads what their maps left.
+    pub fn reads(self) -> &'static [Stage] {
+        match self {
+            Stage::Profile | Stage::Score => &[],
+            Stage::Relevance | Stage::Fuse => &[Stage::Score],
+            Stage::Fit => &[Stage::Score, Stage::Fuse],
+            Stage::Classify => &[Stage::Fuse],
+        }
+    }
+
     /// Its name on the command line, in records and as a folder of the run directory.
     pub fn name(self) -> &'static str {
         match self {

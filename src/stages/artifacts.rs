@@ -1,8 +1,9 @@
 //! What each stage leaves in the run directory for those after it: documents of one JSON file, and folders of
 //! parts. Nothing here does more than load and save; the names stand here alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -55,6 +56,9 @@ pub const SOFT_LABELS: Parts = Parts { stage: Stage::Fuse, folder: "soft_labels"
 pub const STUDENT: Parts = Parts { stage: Stage::Fit, folder: "student", published: true };
 pub const CLASSIFICATION: Parts = Parts { stage: Stage::Classify, folder: "classification", published: true };
 
+/// Folder of a stage for the files of pieces that several make one file of a table.
+const PIECES: &str = "pieces";
+
 /// One JSON file that a stage leaves.
 pub struct Document<T> {
     pub stage: Stage,
@@ -98,10 +102,48 @@ impl Parts {
         directory.stage(self.stage.name()).join(self.folder)
     }
 
-    /// The file of unit `index`.
-    pub fn part(&self, run: &Run, index: usize) -> PathBuf {
-        self.folder(run.directory).join(part_name(index, self.published.then(|| run.id())))
+    /// The file of a piece of rows.
+    pub fn part(&self, run: &Run, piece: usize) -> PathBuf {
+        self.folder_of_pieces(run).join(self.name_of_piece(run, piece))
     }
+
+    /// Where the files of pieces lie: beside the table where it takes several of them to make one of its files.
+    pub fn folder_of_pieces(&self, run: &Run) -> PathBuf {
+        match self.published && run.is_cut_finer() {
+            true => run.directory.stage(self.stage.name()).join(PIECES).join(self.folder),
+            false => self.folder(run.directory),
+        }
+    }
+
+    pub fn name_of_piece(&self, run: &Run, piece: usize) -> String {
+        match self.published {
+            true if run.is_cut_finer() => piece_name(piece),
+            true => part_name(piece, Some(run.id())),
+            false => part_name(piece, None),
+        }
+    }
+}
+
+/// Where the hashes of the ids in a piece of rows lie.
+pub fn id_hashes(run: &Run, piece: usize) -> PathBuf {
+    run.directory.stage(Stage::Profile.name()).join("ids").join(hashes_name(piece))
+}
+
+/// Whether a map leaves a file of this name for one of those pieces of rows.
+pub fn names_of_pieces(run: &Run, pieces: Range<usize>) -> HashSet<String> {
+    let published = |piece| match run.is_cut_finer() {
+        true => piece_name(piece),
+        false => part_name(piece, Some(run.id())),
+    };
+    pieces.flat_map(|piece| [part_name(piece, None), published(piece), hashes_name(piece)]).collect()
+}
+
+fn piece_name(piece: usize) -> String {
+    format!("piece-{piece:05}.parquet")
+}
+
+fn hashes_name(piece: usize) -> String {
+    format!("piece-{piece:05}.hashes")
 }
 
 /// Name of the file of unit or part `index`; for published files with the run's id.
@@ -151,6 +193,7 @@ pub struct Scored {
     /// For each teacher of the pipeline the earlier one that it repeats on every account.
     pub copies: Vec<Option<usize>>,
     pub rows: u64,
+    /// Files of a table that holds all accounts.
     pub units: usize,
     /// Ids whose hash is at most this are the student's sample.
     pub sample_limit: u64,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
@@ -22,15 +22,14 @@ use crate::features::column::NonFinite;
 use crate::lake::part::{self, Part, Purpose};
 use crate::lake::scan::Accounts;
 use crate::lake::scan::locate::escape;
-use crate::lake::store::Store;
 use crate::relevance::fusion::decision::{Evidence, Reason, Rule};
 use crate::run::context::Run;
 use crate::run::fold::{Fold, State};
-use crate::stages::Mapped;
 use crate::stages::artifacts::{
-    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, Summary, part_name,
+    CLASSIFICATION, COUNTED_PROFILE, FIT, Fit, SOFT_LABELS, STUDENT, SUMMARY, Summary,
 };
 use crate::stages::scores::KNOWN;
+use crate::stages::{Mapped, pieces};
 use crate::student::Student;
 use crate::teacher::{bundle, read_student};
 
@@ -65,6 +64,8 @@ impl Mapped for Step {
     }
 
     fn reduce(run: &Run, counts: Counts) -> Result<()> {
+        let schema = Writer::new(run, &FIT.load(run.directory)?)?.kept_schema()?;
+        pieces::join(run, &CLASSIFICATION, &schema)?;
         let classes = run.pipeline.classes.iter().cloned().zip(counts.classes.iter().copied());
         let abstained = counts.abstained.into_iter().map(|(reason, n)| (reason.name().to_string(), n));
         let summary = Summary {
@@ -131,9 +132,8 @@ fn by_soft_label(run: &Run, parts: &mut Parts) -> Result<()> {
 
 /// What all pieces share.
 struct Writer<'a> {
-    store: &'a dyn Store,
+    run: &'a Run<'a>,
     folder: PathBuf,
-    run_id: &'a str,
     classes: &'a [String],
     partition_by: &'a [String],
     rule: Rule,
@@ -156,9 +156,8 @@ impl<'a> Writer<'a> {
             text("run_id"),
         ]);
         Ok(Writer {
-            store: run.directory.store,
-            folder: CLASSIFICATION.folder(run.directory),
-            run_id: run.id(),
+            run,
+            folder: CLASSIFICATION.folder_of_pieces(run),
             classes: &run.pipeline.classes,
             partition_by: &run.pipeline.output.partition_by,
             rule: run.pipeline.rule(),
@@ -183,9 +182,14 @@ impl<'a> Writer<'a> {
             Arc::new(decision) as ArrayRef,
             Arc::new(reason),
             text(&self.decided_by),
-            text(self.run_id),
+            text(self.run.id()),
         ]);
         part::batch(&self.schema, columns)
+    }
+
+    fn kept_schema(&self) -> Result<SchemaRef> {
+        let kept = self.schema.project(&self.kept()).map_err(|e| Error::bug(e.to_string()))?;
+        Ok(Arc::new(kept))
     }
 
     /// The columns that stay in the files.
@@ -274,15 +278,10 @@ impl Parts<'_> {
     fn append(&mut self, place: &str, batch: &RecordBatch) -> Result<()> {
         let kept = batch.project(&self.writer.kept()).map_err(|e| Error::bug(e.to_string()))?;
         if !self.open.contains_key(place) {
-            let path = self
-                .writer
-                .folder
-                .join(place)
-                .join(Path::new(&part_name(self.piece, Some(self.writer.run_id))));
-            self.open.insert(
-                place.to_string(),
-                Part::create(self.writer.store, &path, &kept.schema(), Purpose::Published)?,
-            );
+            let run = self.writer.run;
+            let path = self.writer.folder.join(place).join(CLASSIFICATION.name_of_piece(run, self.piece));
+            let part = Part::create(run.directory.store, &path, &kept.schema(), Purpose::Published)?;
+            self.open.insert(place.to_string(), part);
         }
         self.open
             .get_mut(place)

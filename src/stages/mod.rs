@@ -14,6 +14,7 @@ pub mod artifacts;
 pub mod classify;
 pub mod fit;
 pub mod fuse;
+mod pieces;
 pub mod profile;
 pub mod relevance;
 pub mod score;

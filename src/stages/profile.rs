@@ -2,11 +2,11 @@
 //!
 //! In: the accounts (one pass) and the histories. Out: `profile.json` with counts on common bins, from which
 //! relevance follows; the levels of each category that the student will know; the rows that are left out as
-//! duplicates.
+//! duplicates; the ids' hashes, by which those are found.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,18 +18,20 @@ use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::coded::CodedFeature;
 use crate::features::column;
-use crate::lake::scan::{Accounts, ids};
+use crate::lake::scan::{Accounts, ids, repeated};
+use crate::lake::store::files::{read, write_atomic};
 use crate::relevance::profile::distance::summary_wasserstein;
 use crate::relevance::profile::known::Known;
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::relevance::training::pooled::Fitted;
 use crate::run::context::Run;
 use crate::run::fold::{Fold, State};
+use crate::run::stage::Stage;
 use crate::sources::sketch::Sketch;
 use crate::sources::training::Histories;
 use crate::sources::{pooled, repeats, training};
-use crate::stages::Mapped;
-use crate::stages::artifacts::{FEATURE_SKETCHES, POOLED, PROFILE, Profile};
+use crate::stages::artifacts::{FEATURE_SKETCHES, POOLED, PROFILE, Profile, id_hashes};
+use crate::stages::{Mapped, state};
 
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
@@ -41,26 +43,44 @@ impl Mapped for Step {
     type State = Seen;
 
     fn map(run: &Run, pieces: Range<usize>) -> Result<Seen> {
-        sketch(run, &run.inputs.accounts, pieces)
+        sketch(run, &run.inputs.accounts, pieces, Some(&run.pipeline.target.id))
     }
 
     fn reduce(run: &Run, mut seen: Seen) -> Result<()> {
         let dropped = check_ids(run)?;
         if !dropped.is_empty() {
-            seen = sketch(run, &run.inputs.accounts.clone().without_rows(dropped.clone()), run.pieces())?;
+            let left = run.inputs.accounts.clone().without_rows(dropped.clone());
+            seen = sketch(run, &left, run.pieces(), None)?;
         }
         check_finite(run, &seen)?;
-        let (profile, sketches) = measure(run, &seen, dropped, repeats::different(run.inputs)?)?;
+        let different = repeats::different(run.inputs)?;
+        if different.len() < run.inputs.asked().len() {
+            write_atomic(run.directory.store, &place_of_seen(run), &state::write(&seen)?)?;
+        }
+        let (profile, sketches) = measure(run, &seen, dropped, different)?;
         FEATURE_SKETCHES.save(run.directory, &sketches)?;
         POOLED.save(run.directory, &fit_pooled(run, &profile.teachers, &profile)?)?;
         PROFILE.save(run.directory, &profile)
     }
 }
 
+/// Where what was learned of the accounts is kept while it is not certain which teachers count.
+fn place_of_seen(run: &Run) -> PathBuf {
+    run.directory.stage(Stage::Profile.name()).join("seen")
+}
+
+/// What was learned of the accounts that are not left out.
+pub fn seen(run: &Run) -> Result<Seen> {
+    let path = place_of_seen(run);
+    let bytes = read(run.directory.store, &path).map_err(|e| Error::io(&e, "cannot read", &path))?;
+    state::read(&bytes).map_err(|e| e.file(&path))
+}
+
 /// Every id stands once, or what to leave out so that it does.
 fn check_ids(run: &Run) -> Result<Vec<u64>> {
     let (accounts, id) = (&run.inputs.accounts, &run.pipeline.target.id);
-    let found = ids::duplicates(accounts, id)?;
+    let files: Vec<PathBuf> = run.pieces().map(|piece| id_hashes(run, piece)).collect();
+    let found = repeated::with_hashes(accounts, id, &repeated::twins(&files)?)?;
     if found.later_rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -265,21 +285,29 @@ impl State for Seen {
     }
 }
 
-/// Sketches the accounts in some pieces of rows.
-pub fn sketch(run: &Run, accounts: &Accounts, pieces: Range<usize>) -> Result<Seen> {
+/// Sketches the accounts in some pieces of rows; leaves the hashes of their ids where that column is named.
+fn sketch(run: &Run, accounts: &Accounts, pieces: Range<usize>, id: Option<&String>) -> Result<Seen> {
     let features = &run.inputs.features;
-    let columns = run.inputs.present();
+    let columns: Vec<String> = id.cloned().into_iter().chain(run.inputs.present()).collect();
     Fold { log: run.log, stage: "profile", rows: accounts.rows_of(pieces.clone()), pieces }.run(
         || Seen::new(features),
         |piece, seen| {
             let before = seen.rows;
+            let mut hashes = Vec::new();
             accounts.read(&accounts.units()[piece], &columns, |batch, _| {
+                if let Some(id) = id {
+                    let found = ids::hashes(batch.column(0));
+                    hashes.extend(found.map_err(|e| e.file(accounts.place()).column(id))?);
+                }
                 let block =
                     Block::decode(&batch, features, &mut seen.odd).map_err(|e| e.file(accounts.place()))?;
                 seen.rows += block.rows as u64;
                 seen.sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
                 Ok(())
             })?;
+            if id.is_some() {
+                repeated::write(run.directory.store, &id_hashes(run, piece), hashes)?;
+            }
             Ok(seen.rows - before)
         },
     )

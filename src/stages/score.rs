@@ -88,14 +88,14 @@ impl Mapped for Step {
         }
         let again = active != profile.teachers;
         if again {
-            let seen = profile::sketch(run, &profile.accounts(run), run.pieces())?;
+            let seen = profile::seen(run)?;
             (profile, _) = profile::measure(run, &seen, profile.dropped, active.clone())?;
             pooled = profile::fit_pooled(run, &active, &profile)?;
             score(run, &profile, pooled.as_ref(), run.pieces())?;
         }
         COUNTED_PROFILE.save(run.directory, &profile)?;
         COUNTED_POOLED.save(run.directory, &pooled)?;
-        let (units, sample_limit) = (run.pieces().len(), sample_limit(run, rows));
+        let (units, sample_limit) = (run.inputs.accounts.parts().len(), sample_limit(run, rows));
         SCORED.save(run.directory, &Scored { rows, units, sample_limit, active, copies, again })
     }
 }

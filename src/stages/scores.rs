@@ -83,7 +83,7 @@ pub fn over_scores<S: State>(
     add: impl Fn(&Scores, usize, &mut S) -> Result<()> + Sync,
 ) -> Result<S> {
     let (teachers, classes) = (scored.active.len(), run.pipeline.classes.len());
-    fold::over(0..scored.units, empty, |piece, state| {
+    fold::over(run.pieces(), empty, |piece, state| {
         part::read(&SCORES.part(run, piece), |batch| {
             add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), state)
         })

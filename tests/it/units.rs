@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::{concat_batches, take};
 use serde_json::Value;
 
 use crate::faults::assert_same;
@@ -84,28 +84,86 @@ fn shuffled(work: &Workdir, stage: &str, units: usize) {
     }
 }
 
-#[test]
-fn any_number_of_units_in_any_order_gives_the_bytes_of_a_run() {
-    let work = of_pieces(7);
+/// The run in one process, then in so many units: shuffled, two at a time, some of them twice.
+fn gives_the_bytes_of_a_run(work: &Workdir, all: &[usize]) {
     let ran = work.run(&[]);
     ran.is("published");
     let wanted = work.published();
-    // no more units than pieces
-    for (units, planned_units) in [(1, 1), (3, 3), (64, 7)] {
+    for units in all {
         fs::remove_dir_all(work.path("out")).expect("what was published");
-        let planned = plan(&work, units);
-        assert_eq!((&planned["units"], &planned["key"]), (&planned_units.into(), &ran.result()["key"]));
+        let planned = plan(work, *units);
+        assert_eq!((&planned["units"], &planned["key"]), (&(*units).into(), &ran.result()["key"]));
         for stage in STAGES {
-            shuffled(&work, stage, units_of(&planned, stage));
-            reduce(&work, stage).is("stage_done");
+            shuffled(work, stage, units_of(&planned, stage));
+            reduce(work, stage).is("stage_done");
         }
-        let committed = commit(&work);
+        let committed = commit(work);
         committed.is("published");
         assert_same(&work.published(), &wanted, &committed);
-        assert!(work.files(UNITS).keys().all(|f| !f.contains("units-")), "nothing of the units is left");
-        commit(&work).is("already_published");
+        assert!(work.files("out").keys().all(|f| !f.contains("units-")), "nothing of the units is left");
+        commit(work).is("already_published");
         work.run(&[]).is("already_published");
     }
+}
+
+#[test]
+fn any_number_of_units_in_any_order_gives_the_bytes_of_a_run() {
+    gives_the_bytes_of_a_run(&of_pieces(7), &[1, 3, 20]);
+}
+
+#[test]
+fn the_demo_in_more_units_than_its_tables_have_files_gives_the_bytes_of_a_run() {
+    gives_the_bytes_of_a_run(&Workdir::demo(), &[1, 7, 64]);
+}
+
+/// What a filter leaves is in batches of all sizes, in some pieces nothing; every id is another machine's too.
+#[test]
+fn a_filter_and_repeated_ids_are_the_same_in_any_number_of_units() {
+    let work = Workdir::demo();
+    work.edit(
+        "pipeline.toml",
+        "# where = \"status = 'open'\"",
+        "where = \"country = 'US'\"\ndedupe = \"first\" #",
+    );
+    let part = "lake/accounts/scenario=courier/part-00003.parquet";
+    let first = work.table("lake/accounts/scenario=courier/part-00000.parquet");
+    work.change(part, |rows| {
+        concat_batches(&rows.schema(), &[rows, first.slice(0, 700)]).expect("one schema")
+    });
+    gives_the_bytes_of_a_run(&work, &[23]);
+    // without leave to drop them they are refused by name, whichever machine read them
+    work.edit("pipeline.toml", "dedupe = \"first\"", "dedupe = \"error\"");
+    let planned = plan(&work, 23);
+    shuffled(&work, "profile", units_of(&planned, "profile"));
+    let refused = reduce(&work, "profile").error(65);
+    let ids = texts(&first, "account_id");
+    let named: Vec<&str> = refused["value"].as_str().expect("ids").split(", ").collect();
+    assert!(named.len() == 5 && named.iter().all(|id| ids.iter().flatten().any(|i| i == id)), "{refused}");
+    assert_eq!(
+        (&refused["column"], &refused["value"]),
+        (&"account_id".into(), &work.run(&["--replace"]).error(65)["value"])
+    );
+}
+
+#[test]
+fn damaged_hashes_of_ids_are_refused() {
+    let work = of_pieces(2);
+    plan(&work, 2);
+    for unit in 0..2 {
+        Ran::start(work_on(&work, "profile", unit)).finish().is("unit_done");
+    }
+    let hashes = work.files(UNITS).into_keys().find(|f| f.ends_with("ids/piece-00001.hashes"));
+    let path = format!("{UNITS}/{}", hashes.expect("hashes of ids"));
+    let sound = work.bytes(&path);
+    work.write_bytes(&path, &sound[..sound.len() - 8]);
+    let error = reduce(&work, "profile").error(65);
+    assert!(
+        error["unit"] == "1" && error["file"].as_str().is_some_and(|f| f.ends_with(".hashes")),
+        "{error}"
+    );
+    Ran::start(work_on(&work, "profile", 1)).finish().is("unit_done");
+    assert_eq!(work.bytes(&path), sound);
+    reduce(&work, "profile").is("stage_done");
 }
 
 #[test]
@@ -183,7 +241,7 @@ fn a_changed_input_or_a_damaged_state_is_refused() {
     assert!(replaced["file"].as_str().is_some_and(|f| f.ends_with("part-1.parquet")), "{replaced}");
 }
 
-/// A copy of a teacher that the first accounts do not tell from it, but later ones do.
+/// A copy of a teacher that the accounts looked at beforehand do not tell from it, but later ones do.
 #[test]
 fn a_teacher_that_turns_out_to_be_no_copy_counts_wherever_that_is_found() {
     let work = Workdir::new();
@@ -192,13 +250,13 @@ fn a_teacher_that_turns_out_to_be_no_copy_counts_wherever_that_is_found() {
     }
     work.edit("teachers/copy/teacher.toml", "name = \"bazaar\"", "name = \"copy\"");
     work.edit("pipeline.toml", "[student]", "[[teachers]]\nbundle = \"teachers/copy\"\n[student]");
-    // a country that the first piece does not have, unknown to the copy
+    // a country that only the end of the last piece has, unknown to the copy
     let target = work.target();
     let countries = texts(&target, "country");
     let (with, without): (Vec<usize>, Vec<usize>) =
         (0..ROWS).partition(|i| countries[*i].as_deref() == Some("US"));
-    let first = (0..PIECE).map(|i| without[i % without.len()]);
-    let all = accounts(&target, first.chain((0..PIECE).map(|i| with[i % with.len()])));
+    let first = (0..PIECE * 3 / 2).map(|i| without[i % without.len()]);
+    let all = accounts(&target, first.chain((0..PIECE / 2).map(|i| with[i % with.len()])));
     work.write_target(std::slice::from_ref(&all), PIECE);
     work.edit("teachers/copy/teacher.toml", "\"US\"", "\"nowhere\"");
     let ran = work.run(&[]);
@@ -219,7 +277,7 @@ fn a_teacher_that_turns_out_to_be_no_copy_counts_wherever_that_is_found() {
     committed.is("published");
     assert_same(&work.published(), &wanted, &committed);
     // where the first accounts show it, the labels are the same
-    work.write_target(&[all.slice(PIECE, PIECE), all.slice(0, PIECE)], PIECE);
+    work.write_target(&[all.slice(PIECE * 3 / 2, PIECE / 2), all.slice(0, PIECE * 3 / 2)], PIECE);
     fs::remove_dir_all(work.path("out")).expect("what was published");
     work.run(&[]).is("published");
     assert!(work.probabilities("soft_labels", "account_id") == labels, "the order of the accounts matters");

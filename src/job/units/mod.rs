@@ -35,7 +35,7 @@ use crate::run::identity::Identity;
 use crate::run::stage::Stage;
 use crate::sources::inputs::Inputs;
 use crate::stages;
-use crate::stages::artifacts::{SCORED, part_name};
+use crate::stages::artifacts::{SCORED, names_of_pieces};
 
 /// Plans a run in at most `units` units and writes the plan to `out`.
 pub fn plan(
@@ -55,7 +55,8 @@ pub fn plan(
     }
     job::check_places(&pipeline)?;
     let identity = Identity::of(&pipeline, date)?;
-    let inputs = identity.unchanged(Inputs::open(&identity.pinned(&pipeline)))?;
+    let mut inputs = identity.unchanged(Inputs::open(&identity.pinned(&pipeline)))?;
+    inputs.accounts = inputs.accounts.cut_for(units);
     let plan = Plan::new(settings, date, &identity, &inputs.accounts, units);
     write_json(store, out, &plan)?;
     Ok(json!({
@@ -141,7 +142,8 @@ impl<'a> Site<'a> {
 
     /// Opens the inputs and hands a stage what it sees; refuses whatever changed meanwhile (75).
     fn with_run<T>(&self, work: impl FnOnce(&Run) -> Result<T>) -> Result<T> {
-        let inputs = self.identity.unchanged(Inputs::open(&self.pipeline))?;
+        let mut inputs = self.identity.unchanged(Inputs::open(&self.pipeline))?;
+        inputs.accounts = inputs.accounts.cut_for(self.plan.units.len());
         self.plan.check(&inputs.accounts)?;
         let run = Run {
             pipeline: &self.pipeline,
@@ -184,8 +186,8 @@ pub fn work(plan: &Path, stage: Stage, unit: usize, log: &Log, store: &dyn Store
         return Ok(done("already_done"));
     }
     site.check_before(stage)?;
-    for earlier in stage.before().filter(|s| s.is_mapped()) {
-        site.check_unit(earlier, unit)?;
+    for earlier in stage.reads() {
+        site.check_unit(*earlier, unit)?;
     }
     create_dir(store, &folder.join(receipt::STATES))?;
     log.enter(stage.name(), (0, 1));
@@ -209,8 +211,7 @@ pub fn work(plan: &Path, stage: Stage, unit: usize, log: &Log, store: &dyn Store
 
 /// The files of a stage that belong to some pieces of rows, relative to its folder.
 fn outputs(run: &Run, stage: Stage, pieces: Range<usize>) -> Result<Vec<String>> {
-    let names: HashSet<String> =
-        pieces.flat_map(|piece| [part_name(piece, None), part_name(piece, Some(run.id()))]).collect();
+    let names = names_of_pieces(run, pieces);
     let mut files = digest::list(run.directory.store, &run.directory.stage(stage.name()))?;
     files.retain(|path| path.rsplit('/').next().is_some_and(|name| names.contains(name)));
     Ok(files)
@@ -231,8 +232,11 @@ pub fn reduce(plan: &Path, stage: Stage, log: &Log, store: &dyn Store) -> Result
     let folder = site.directory.stage(stage.name());
     let mut receipts = (0..units).map(|unit| site.receipt(stage, unit)).collect::<Result<Vec<_>>>()?;
     if !stage.is_mapped() {
-        // it reads what all units of the stages before it left
-        stage.before().filter(|s| s.is_mapped()).try_for_each(|earlier| site.check_units(earlier))?;
+        // it reads what all units of stages before it left
+        stage.reads().iter().try_for_each(|earlier| site.check_units(*earlier))?;
+    } else if stage == Stage::Profile || (stage != Stage::Score && site.plan.is_cut_finer()) {
+        // and here what its own left: hashes of ids, pieces of the table's files
+        site.check_units(stage)?;
     }
     let state = |receipt: &Receipt| -> Result<Vec<u8>> {
         let path = folder.join(&receipt.state.path);

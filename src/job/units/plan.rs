@@ -18,7 +18,7 @@ use crate::run::identity::{Identity, Pinned};
 use crate::run::stage::Stage;
 
 /// Version of plans, receipts and states; another one is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A run, cut into units.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,9 +38,10 @@ pub struct Plan {
     /// Of a target that is a table: the version that was planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableRead>,
-    /// Stored rows, and the pieces of rows that the files fall into.
+    /// Stored rows, the pieces of rows that are worked on, and the files of a table that these make.
     pub rows: u64,
     pub pieces: usize,
+    pub parts: usize,
     pub units: Vec<Unit>,
     /// The stages in their order, and how many units each has: none where `reduce` does all of it.
     pub stages: Vec<Units>,
@@ -75,6 +76,13 @@ pub struct Units {
     pub units: usize,
 }
 
+impl Plan {
+    /// Whether it takes several pieces to make a file of a table.
+    pub fn is_cut_finer(&self) -> bool {
+        self.parts < self.pieces
+    }
+}
+
 impl Unit {
     pub fn range(&self) -> Range<usize> {
         self.first_piece..self.first_piece + self.pieces
@@ -82,7 +90,7 @@ impl Unit {
 }
 
 impl Plan {
-    /// A plan of at most `units` units: there are no more than pieces.
+    /// A plan of at most `units` units: there are no more than pieces. The accounts are cut for so many.
     pub fn new(
         settings: Settings,
         date: &str,
@@ -107,6 +115,7 @@ impl Plan {
             table: identity.table.clone(),
             rows: accounts.stored_rows(),
             pieces: rows.len(),
+            parts: accounts.parts().len(),
             units,
             stages: stages.into(),
         }
@@ -140,7 +149,8 @@ impl Plan {
 
     /// Refuses (75) accounts that fall into other pieces than were planned.
     pub fn check(&self, accounts: &Accounts) -> Result<()> {
-        match accounts.stored_rows() == self.rows && accounts.units().len() == self.pieces {
+        let found = (accounts.stored_rows(), accounts.units().len(), accounts.parts().len());
+        match found == (self.rows, self.pieces, self.parts) {
             true => Ok(()),
             false => Err(Error::new(Kind::TryAgain, "the accounts are not those that were planned")
                 .file(accounts.place())

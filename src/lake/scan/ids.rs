@@ -1,22 +1,14 @@
-//! Account ids: their hash, their text, and the check that each stands once.
+//! Account ids: their hash and their text.
 
 use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, UInt64Type};
-use hashbrown::HashSet;
-use rayon::prelude::*;
 use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
 use crate::lake::scan::schema::whole;
-use crate::lake::scan::{Accounts, Unit};
-
-/// Hashes held at once by [`duplicates`], four bytes each; more rows take more passes over the id column.
-const HASHES_PER_PASS: u64 = 1 << 25;
-/// Buckets into which they fall by their low bits: small enough each to be sorted in the nearest cache.
-const BUCKETS: usize = 1 << 12;
 
 /// Whether a column of this type can be an account id: whole numbers, text, UUIDs, bytes.
 pub fn can_be_id(data_type: &DataType) -> bool {
@@ -194,101 +186,6 @@ pub fn as_text_like(ids: &ArrayRef, like: &DataType) -> Result<ArrayRef> {
         }
     }
     Ok(std::sync::Arc::new(out.into_iter().collect::<LargeStringArray>()))
-}
-
-/// Rows whose id stands before them already.
-#[derive(Debug, Default)]
-pub struct Duplicates {
-    /// Ordinals of the later rows of each id, sorted.
-    pub later_rows: Vec<u64>,
-    /// A few of the ids, in the order of their first row.
-    pub examples: Vec<String>,
-}
-
-/// Hashes in their buckets: of each the 32 bits above those that name the bucket.
-type Buckets = Vec<Vec<u32>>;
-
-/// Finds ids that stand more than once, exactly and in bounded memory: one pass over the ids puts 44 bits of
-/// each hash into buckets, and only ids that share them are compared as text, by another pass if there are any.
-pub fn duplicates(accounts: &Accounts, id: &str) -> Result<Duplicates> {
-    let passes = accounts.stored_rows().div_ceil(HASHES_PER_PASS).max(1);
-    let mut suspects: HashSet<u64> = HashSet::new();
-    for pass in 0..passes {
-        let found = bucketed(accounts, id, |key| (key >> 44) % passes == pass)?;
-        let repeated = |(bucket, mut keys): (usize, Vec<u32>)| -> Vec<u64> {
-            keys.sort_unstable();
-            let twins = keys.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]);
-            twins.map(|high| (u64::from(high) << BUCKETS.trailing_zeros()) | bucket as u64).collect()
-        };
-        suspects.extend(found.into_par_iter().enumerate().map(repeated).collect::<Vec<_>>().concat());
-    }
-    let mut duplicates = Duplicates::default();
-    if suspects.is_empty() {
-        return Ok(duplicates);
-    }
-    let suspected = |unit: &Unit| suspected(accounts, id, unit, &suspects);
-    let found: Vec<Vec<(u64, String)>> = accounts.units().par_iter().map(suspected).collect::<Result<_>>()?;
-    let mut seen: HashSet<String> = HashSet::new();
-    for (row, id) in found.into_iter().flatten() {
-        if seen.contains(&id) {
-            duplicates.later_rows.push(row);
-            if duplicates.examples.len() < 5 && !duplicates.examples.contains(&id) {
-                duplicates.examples.push(id);
-            }
-        } else {
-            seen.insert(id);
-        }
-    }
-    Ok(duplicates)
-}
-
-/// The low 44 bits of a hash, by which ids are suspected to be equal.
-fn key(hash: u64) -> u64 {
-    hash & ((1 << 44) - 1)
-}
-
-fn bucketed(accounts: &Accounts, id: &str, wanted: impl Fn(u64) -> bool + Sync) -> Result<Buckets> {
-    let columns = [id.to_string()];
-    let empty = || vec![Vec::new(); BUCKETS];
-    let one = |mut buckets: Buckets, unit: &Unit| -> Result<Buckets> {
-        accounts.read(unit, &columns, |batch, _| {
-            let found = hashes(batch.column(0)).map_err(|e| e.file(accounts.place()).column(id))?;
-            for hash in found.into_iter().filter(|h| wanted(*h)) {
-                let key = key(hash);
-                buckets[key as usize % BUCKETS].push((key >> BUCKETS.trailing_zeros()) as u32);
-            }
-            Ok(())
-        })?;
-        Ok(buckets)
-    };
-    let join = |mut a: Buckets, b: Buckets| {
-        a.iter_mut().zip(b).for_each(|(a, b)| if a.is_empty() { *a = b } else { a.extend(b) });
-        Ok(a)
-    };
-    // Few long runs: each holds buckets of its own until it is merged.
-    let run_length = accounts.units().len().div_ceil(rayon::current_num_threads()).max(1);
-    accounts.units().par_iter().with_min_len(run_length).try_fold(empty, one).try_reduce(empty, join)
-}
-
-/// The rows of a unit whose ids share their key with others, with their ids.
-fn suspected(
-    accounts: &Accounts,
-    id: &str,
-    unit: &Unit,
-    suspects: &HashSet<u64>,
-) -> Result<Vec<(u64, String)>> {
-    let mut out = Vec::new();
-    accounts.read(unit, &[id.to_string()], |batch, rows| {
-        let found = hashes(batch.column(0))?;
-        let places: Vec<usize> = (0..found.len()).filter(|i| suspects.contains(&key(found[*i]))).collect();
-        if !places.is_empty() {
-            let text = as_text(batch.column(0))?;
-            let text = text.as_string::<i64>();
-            out.extend(places.into_iter().map(|i| (rows[i], text.value(i).to_string())));
-        }
-        Ok(())
-    })?;
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -8,12 +8,15 @@ pub mod format;
 pub mod ids;
 pub mod locate;
 pub mod prune;
+pub mod repeated;
 pub mod schema;
+mod shape;
 pub mod source;
 pub mod units;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -28,12 +31,17 @@ use crate::lake::scan::source::{BATCH_ROWS, Source};
 pub use crate::lake::scan::units::Unit;
 use crate::lake::table::{Pin, TableRead};
 
+/// Files up to so many keep their footers in memory from the start; of more, those that are read.
+const KEPT_FOOTERS: usize = 16;
+
 /// The accounts of one scenario.
 #[derive(Clone)]
 pub struct Accounts {
     sources: Vec<Source>,
     merged: Merged,
     units: Vec<Unit>,
+    /// The units that each file of the output is made of.
+    parts: Vec<Range<usize>>,
     rows: u64,
     filter: Option<Filter>,
     /// Ordinals of rows that are left out, sorted.
@@ -62,7 +70,13 @@ impl Accounts {
     }
 
     fn of_files(files: Vec<Located>, place: &Path) -> Result<Accounts> {
-        let mut sources: Vec<Source> = files.into_par_iter().map(Source::open).collect::<Result<Vec<_>>>()?;
+        let (keep, shape) = (files.len() <= KEPT_FOOTERS, Mutex::new(None));
+        let open = |file| {
+            let mut source = Source::open(file, keep)?;
+            source.share_shape(&shape);
+            Ok(source)
+        };
+        let mut sources = files.into_par_iter().map(open).collect::<Result<Vec<_>>>()?;
         let (mut rows, mut dropped) = (0, Vec::new());
         for source in &mut sources {
             source.first_row = rows;
@@ -75,8 +89,18 @@ impl Accounts {
         }
         let merged = Merged::new(&sources)?;
         let units = units::cut(&sources);
+        let parts = (0..units.len()).map(|i| i..i + 1).collect();
         let rows = rows - dropped.len() as u64;
-        Ok(Accounts { sources, merged, units, rows, filter: None, dropped })
+        Ok(Accounts { sources, merged, units, parts, rows, filter: None, dropped })
+    }
+
+    /// Cut finer where there are fewer than `units` units, so that so many workers have something to do. Files of
+    /// the output are made of the same rows as before.
+    pub fn cut_for(mut self, units: usize) -> Accounts {
+        if units > self.units.len() {
+            (self.units, self.parts) = units::finer(&self.units, &self.sources, units);
+        }
+        self
     }
 
     /// Keeps only the rows for which the SQL expression is true.
@@ -128,6 +152,11 @@ impl Accounts {
 
     pub fn units(&self) -> &[Unit] {
         &self.units
+    }
+
+    /// The units that each file of the output is made of: one each, unless they are cut finer.
+    pub fn parts(&self) -> &[Range<usize>] {
+        &self.parts
     }
 
     /// Stored rows of some of the units.

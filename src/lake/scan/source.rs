@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -13,7 +13,6 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
-use parquet::basic::LogicalType;
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Error, Kind, Result};
@@ -22,7 +21,8 @@ use crate::lake::input::{self, Input};
 use crate::lake::location::{FileId, Location};
 use crate::lake::scan::footer;
 use crate::lake::scan::locate::Located;
-use crate::lake::scan::schema::{self, Columns, EXTENSION, FROM_PATH, UUID};
+use crate::lake::scan::schema::{self, Columns};
+use crate::lake::scan::shape::Shape;
 use crate::lake::table::{Column, InTable};
 
 /// What a column of a row group may unpack to: so much, and so much for each row.
@@ -33,7 +33,11 @@ const BYTES_PER_ROW: i64 = 4096;
 #[derive(Clone)]
 pub struct Source {
     pub located: Located,
-    metadata: ArrowReaderMetadata,
+    /// Read again with the file's rows where it was let go.
+    footer: Arc<OnceLock<ArrowReaderMetadata>>,
+    /// Rows of each row group.
+    groups: Vec<usize>,
+    shape: Arc<Shape>,
     id: FileId,
     pub first_row: u64,
 }
@@ -55,53 +59,49 @@ impl Columns for Source {
     }
 
     fn fields(&self) -> Vec<Field> {
-        if let Some(table) = &self.located.table {
-            let field = |c: &Column| Field::new(c.field.name(), schema::as_read(c.field.data_type()), true);
-            return table.columns.iter().map(field).collect();
-        }
-        let own = self.metadata.schema().fields();
-        let mut fields: Vec<Field> = own.iter().enumerate().map(|(i, f)| self.field(i, f)).collect();
-        for name in self.located.partitions.keys() {
-            // What stands in both is read from the file, and compared.
-            if !own.iter().any(|f| f.name() == name) {
-                let mark = [(FROM_PATH.to_string(), String::new())].into();
-                fields.push(Field::new(name, DataType::Utf8, true).with_metadata(mark));
-            }
-        }
-        fields
+        self.shape.fields.clone()
     }
 
     fn all_null(&self, column: &str) -> bool {
-        if self.located.table.is_some() {
-            return false;
-        }
-        let schema = self.metadata.metadata().file_metadata().schema_descr();
-        let leaf = (0..schema.num_columns()).find(|i| schema.column(*i).path().parts() == [column]);
-        let groups = self.metadata.metadata().row_groups();
-        leaf.is_some_and(|leaf| {
-            groups.iter().all(|g| {
-                let nulls = g.column(leaf).statistics().and_then(|s| s.null_count_opt());
-                nulls == Some(g.num_rows().max(0) as u64)
-            })
-        })
+        self.shape.all_null.iter().any(|name| name == column)
     }
 }
 
 impl Source {
-    /// The field of column `i` as it is read; a UUID is marked as one.
-    fn field(&self, i: usize, field: &Field) -> Field {
-        let read = Field::new(field.name(), schema::as_read(field.data_type()), true);
-        let parquet = self.metadata.metadata().file_metadata().schema_descr().root_schema().get_fields();
-        let uuid = read.data_type() == &DataType::FixedSizeBinary(16)
-            && parquet
-                .get(i)
-                .is_some_and(|t| t.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid));
-        let marks = uuid.then(|| (EXTENSION.to_string(), UUID.to_string()));
-        read.with_metadata(marks.into_iter().collect())
+    /// Opens a file and reads its footer, which takes the memory of thousands of rows and is kept where that is
+    /// asked for. Refuses (65) what is no Parquet file.
+    pub fn open(located: Located, keep_footer: bool) -> Result<Source> {
+        let (metadata, id) = Source::load(&located)?;
+        let groups = metadata.metadata().row_groups().iter().map(|g| g.num_rows() as usize).collect();
+        let shape = Arc::new(Shape::of(&located, &metadata));
+        let footer = Arc::new(OnceLock::new());
+        if keep_footer {
+            footer.get_or_init(|| metadata);
+        }
+        Ok(Source { located, footer, groups, shape, id, first_row: 0 })
     }
 
-    /// Opens a file and reads its footer. Refuses (65) what is no Parquet file.
-    pub fn open(located: Located) -> Result<Source> {
+    /// One shape for files that are alike.
+    pub fn share_shape(&mut self, known: &Mutex<Option<Arc<Shape>>>) {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(shape) if *shape == self.shape => self.shape = shape.clone(),
+            _ => *known = Some(self.shape.clone()),
+        }
+    }
+
+    fn footer(&self) -> Result<&ArrowReaderMetadata> {
+        if let Some(footer) = self.footer.get() {
+            return Ok(footer);
+        }
+        match Source::load(&self.located) {
+            Ok((footer, id)) if id == self.id => Ok(self.footer.get_or_init(|| footer)),
+            Ok(_) => Err(self.replaced()),
+            Err(damaged) => self.check_unchanged().and(Err(damaged)),
+        }
+    }
+
+    fn load(located: &Located) -> Result<(ArrowReaderMetadata, FileId)> {
         let path = located.path.clone();
         let (mut file, id) = Input::open(&Location::from(path.as_path()), None)?;
         if let Some(table) = located.table.as_ref().filter(|t| t.bytes != id.bytes) {
@@ -132,16 +132,16 @@ impl Source {
         {
             return Err(refused("its footer contradicts itself about the number of rows".to_string()));
         }
-        Ok(Source { located, metadata, id, first_row: 0 })
+        Ok((metadata, id))
     }
 
     pub fn rows(&self) -> u64 {
-        self.metadata.metadata().file_metadata().num_rows().max(0) as u64
+        self.groups.iter().map(|rows| *rows as u64).sum()
     }
 
     /// Rows of each row group.
     pub fn row_groups(&self) -> impl Iterator<Item = usize> {
-        self.metadata.metadata().row_groups().iter().map(|g| g.num_rows() as usize)
+        self.groups.iter().copied()
     }
 
     /// Hands the rows of a piece to `each` in batches of `columns` as `types` has them; a column that stands
@@ -154,7 +154,8 @@ impl Source {
     ) -> Result<()> {
         let path = &self.located.path;
         let (mut file, _) = Input::open(&Location::from(path.as_path()), Some(&self.id))?;
-        let places = self.places(columns);
+        let metadata = self.footer()?;
+        let places = self.places(metadata, columns);
         let mut roots: Vec<usize> = places.iter().flatten().copied().collect();
         roots.sort_unstable();
         roots.dedup();
@@ -163,11 +164,11 @@ impl Source {
             Ok(()) => Error::data(format!("cannot be read as Parquet: {e}")).file(path),
             Err(replaced) => replaced,
         };
-        self.check_sizes(piece, &roots)?;
-        let ranges = guarded(|| Ok(self.ranges(piece, &roots))).map_err(refused)?;
+        self.check_sizes(metadata, piece, &roots)?;
+        let ranges = guarded(|| Ok(self.ranges(metadata, piece, &roots))).map_err(refused)?;
         file.fetch(&ranges)?;
         let built = guarded(|| {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
             let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
             let builder = builder
                 .with_projection(mask)
@@ -198,8 +199,8 @@ impl Source {
     }
 
     /// Where the file holds the columns; by place, not by name: a name with a dot would be taken for a path.
-    fn places(&self, columns: &[&Field]) -> Vec<Option<usize>> {
-        let own = self.metadata.schema().fields();
+    fn places(&self, metadata: &ArrowReaderMetadata, columns: &[&Field]) -> Vec<Option<usize>> {
+        let own = metadata.schema().fields();
         if let Some(table) = &self.located.table {
             let named = |name: &str| table.columns.iter().find(|c| c.field.name() == name && !c.partition);
             let holds = |column: &Column| match column.field_id.map(|id| id.to_string()) {
@@ -214,8 +215,8 @@ impl Source {
     }
 
     /// The bytes of the columns in the piece's row groups.
-    fn ranges(&self, piece: &Piece, roots: &[usize]) -> Vec<Range<u64>> {
-        let metadata = self.metadata.metadata();
+    fn ranges(&self, metadata: &ArrowReaderMetadata, piece: &Piece, roots: &[usize]) -> Vec<Range<u64>> {
+        let metadata = metadata.metadata();
         let schema = metadata.file_metadata().schema_descr();
         let mut ranges = Vec::new();
         for group in piece.row_groups.iter().map(|g| metadata.row_group(*g)) {
@@ -270,13 +271,17 @@ impl Source {
         let path = self.located.path.as_path();
         match input::stat(&Location::from(path))? {
             Some(id) if id == self.id => Ok(()),
-            _ => Err(Error::new(Kind::TryAgain, "the file was replaced while it was read").file(path)),
+            _ => Err(self.replaced()),
         }
     }
 
+    fn replaced(&self) -> Error {
+        Error::new(Kind::TryAgain, "the file was replaced while it was read").file(&self.located.path)
+    }
+
     /// A column that unpacks to far more than its rows need is refused before it takes the memory.
-    fn check_sizes(&self, piece: &Piece, roots: &[usize]) -> Result<()> {
-        let metadata = self.metadata.metadata();
+    fn check_sizes(&self, metadata: &ArrowReaderMetadata, piece: &Piece, roots: &[usize]) -> Result<()> {
+        let metadata = metadata.metadata();
         let schema = metadata.file_metadata().schema_descr();
         let read = |leaf: &usize| roots.binary_search(&schema.get_column_root_idx(*leaf)).is_ok();
         let leaves: Vec<usize> = (0..schema.num_columns()).filter(read).collect();

@@ -1,5 +1,7 @@
 //! Runs of rows that one worker takes at a time: of a large file a part, of small files many.
 
+use std::ops::Range;
+
 use crate::lake::scan::source::{Piece, Source};
 
 /// Rows that one worker takes at a time, at least where the files allow it and there are so many.
@@ -72,6 +74,53 @@ pub fn cut(sources: &[Source]) -> Vec<Unit> {
         units.push(open);
     }
     units.into_iter().enumerate().map(|(index, pieces)| Unit { index, pieces }).collect()
+}
+
+/// The same rows in at least `wanted` units, where there are so many rows, of like size; none of them has rows of
+/// two of those before. Beside them the new units that each of those became.
+pub fn finer(units: &[Unit], sources: &[Source], wanted: usize) -> (Vec<Unit>, Vec<Range<usize>>) {
+    let all: u64 = units.iter().map(Unit::rows).sum();
+    let (mut out, mut became) = (Vec::new(), Vec::with_capacity(units.len()));
+    for unit in units {
+        let rows = unit.rows();
+        let share = (u128::from(rows) * wanted as u128).div_ceil(u128::from(all.max(1))) as u64;
+        let n = share.clamp(1, rows.max(1));
+        let first = out.len();
+        for i in 0..n {
+            let (start, end) = (i * rows / n, (i + 1) * rows / n);
+            let pieces = slice(&unit.pieces, sources, start as usize..end as usize);
+            out.push(Unit { index: out.len(), pieces });
+        }
+        became.push(first..out.len());
+    }
+    (out, became)
+}
+
+/// Some of the rows of these pieces, with the row groups that hold them and no others.
+fn slice(pieces: &[Piece], sources: &[Source], rows: Range<usize>) -> Vec<Piece> {
+    let (mut out, mut before) = (Vec::new(), 0);
+    for piece in pieces {
+        let start = rows.start.saturating_sub(before).min(piece.take);
+        let end = rows.end.saturating_sub(before).min(piece.take);
+        before += piece.take;
+        if start >= end {
+            continue;
+        }
+        let sizes: Vec<usize> = sources[piece.file].row_groups().collect();
+        let (mut skip, mut row_groups, mut passed) = (piece.skip + start, Vec::new(), 0);
+        for group in &piece.row_groups {
+            let behind = passed + sizes[*group];
+            if behind <= piece.skip + start {
+                skip -= sizes[*group];
+            } else if passed < piece.skip + end {
+                row_groups.push(*group);
+            }
+            passed = behind;
+        }
+        let first_row = piece.first_row + start as u64;
+        out.push(Piece { file: piece.file, row_groups, skip, take: end - start, first_row });
+    }
+    out
 }
 
 /// A large row group becomes several units, each of which skips the rows before it.

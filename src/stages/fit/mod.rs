@@ -171,7 +171,7 @@ pub fn student_kind(feature: &CodedFeature) -> student::Kind {
 
 /// Joins the sample's features with its soft labels: both are in the order of the accounts.
 fn read_rows(run: &Run, scored: &Scored, profile: &Profile) -> Result<Rows> {
-    let units = (0..scored.units).into_par_iter().map(|unit| read_unit(run, scored, profile, unit));
+    let units = run.pieces().into_par_iter().map(|unit| read_unit(run, scored, profile, unit));
     let units: Vec<Rows> = units.collect::<Result<_>>()?;
     let mut whole = Rows::default();
     // column by column, so that at most one column of each thread is there twice

@@ -27,7 +27,7 @@ use crate::stages::artifacts::{
     COUNTED_PROFILE, Profile, SCORED, SCORES, SOFT_LABELS, Scored, WEIGHTS, Weights,
 };
 use crate::stages::scores::{KNOWN, Scores, each_row, load_fuser};
-use crate::stages::{Mapped, write_table};
+use crate::stages::{Mapped, pieces, write_table};
 
 /// The map over the scores, and what is made of all of them.
 pub struct Step;
@@ -61,6 +61,7 @@ impl Mapped for Step {
         let scored = SCORED.load(run.directory)?;
         let (calculator, distances, _, fusion) = load_fuser(run)?;
         let names = names(run, &scored, &calculator);
+        pieces::join(run, &SOFT_LABELS, &schema(run, &names)?)?;
         let folder = run.directory.stage("fuse");
         let profile = COUNTED_PROFILE.load(run.directory)?;
         let features = features_table(&names, &distances, &profile).map_err(|e| Error::bug(e.to_string()))?;

@@ -160,7 +160,7 @@ fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRan
 /// The labelled accounts that the target holds, by id, so that the order of its rows does not reach the sums.
 fn labelled(run: &Run, scored: &Scored, mut labels: HashMap<String, u16>) -> Result<Vec<Labelled>> {
     let mut found: Vec<(String, Labelled)> = Vec::new();
-    for unit in 0..scored.units {
+    for unit in run.pieces() {
         part::read(&SCORES.part(run, unit), |batch| {
             let text = ids::as_text(batch.column(0))?;
             let text = text.as_string::<i64>();

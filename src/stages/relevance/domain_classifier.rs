@@ -24,16 +24,16 @@ const ROWS: usize = 2000;
 const COLUMNS: usize = 400;
 
 /// The area for each active teacher; none without history, or where no classifier could be fitted.
-pub fn areas(run: &Run, active: &[usize], profile: &Profile, units: usize) -> Result<Vec<Option<f64>>> {
+pub fn areas(run: &Run, active: &[usize], profile: &Profile) -> Result<Vec<Option<f64>>> {
     let chosen = spaced_rows(profile.student.len(), COLUMNS);
     let features: Vec<CodedFeature> = chosen.iter().map(|j| profile.student[*j].clone()).collect();
-    let target = target_rows(run, &chosen, units)?;
+    let target = target_rows(run, &chosen)?;
     active.par_iter().with_max_len(1).map(|&k| area_of(run, k, &features, &target)).collect()
 }
 
-fn target_rows(run: &Run, chosen: &[usize], units: usize) -> Result<Vec<Vec<f32>>> {
+fn target_rows(run: &Run, chosen: &[usize]) -> Result<Vec<Vec<f32>>> {
     let mut columns = vec![Vec::new(); chosen.len()];
-    for unit in 0..units {
+    for unit in run.pieces() {
         part::read(&SAMPLE.part(run, unit), |batch| {
             for (column, place) in columns.iter_mut().zip(chosen) {
                 let array = batch

@@ -77,7 +77,7 @@ pub fn run(run: &Run) -> Result<()> {
     let fusion = Fusion {
         whole: Settled { means, alignment: fuser.alignment().cloned(), constants },
         without,
-        domain_areas: domain_classifier::areas(run, &scored.active, &profile, scored.units)?,
+        domain_areas: domain_classifier::areas(run, &scored.active, &profile)?,
         base_rate: known.name().to_string(),
         pooled_share,
     };

@@ -73,7 +73,11 @@ pub fn python() -> PathBuf {
 
 /// The program with failpoints, which `cargo test` builds beside this one.
 pub fn failing() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_coldstart")).with_file_name("examples").join("failing");
+    example("failing")
+}
+
+fn example(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_coldstart")).with_file_name("examples").join(name);
     assert!(program.exists(), "{} is missing: run `cargo build --release --examples`", program.display());
     program
 }
@@ -108,6 +112,17 @@ impl Workdir {
         for (path, bytes) in lake() {
             work.write_bytes(path, bytes);
         }
+        work
+    }
+
+    /// The demo: its lake of 20,000 accounts, its four teachers, its pipeline.
+    pub fn demo() -> Workdir {
+        let work = Workdir::empty();
+        let mut lake = Command::new(example("lake"));
+        lake.arg(work.path("lake")).arg("--bundles").arg(fixture("teachers"));
+        assert!(lake.status().is_ok_and(|status| status.success()), "the lake is not made");
+        let demo = fs::read_to_string(fixture("../pipelines/demo.toml")).expect("the demo's pipeline");
+        work.write_text("pipeline.toml", &demo.replace("../target/demo/", ""));
         work
     }
 
