@@ -12,6 +12,7 @@ pub struct Half;
 
 // SAFETY of all calls below: `Half` is used only within `run_avx2`, whose feature is that of the functions
 impl Kernel for Half {
+    // by counting instructions, not by measurement: a comparison takes 64 loads, a search some 30 times as much
     const FEW: usize = 24;
 
     #[inline(always)]
