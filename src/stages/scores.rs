@@ -4,7 +4,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 
 use crate::error::Result;
 use crate::lake::part;
-use crate::relevance::fusion::fuse::{Fused, Fuser};
+use crate::relevance::fusion::columns::Columns;
+use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::profile::distance::Distances;
 use crate::relevance::training::calculator::Calculator;
 use crate::run::context::Run;
@@ -28,8 +29,7 @@ pub fn pooled_names(classes: usize) -> Vec<String> {
 /// The scores of one batch of accounts.
 pub struct Scores<'a> {
     pub id: &'a ArrayRef,
-    columns: Vec<&'a [f64]>,
-    supports: Vec<&'a [f64]>,
+    pub columns: Columns<'a>,
 }
 
 impl<'a> Scores<'a> {
@@ -38,18 +38,18 @@ impl<'a> Scores<'a> {
         scores.extend(pooled_names(classes).into_iter().filter(|n| batch.column_by_name(n).is_some()));
         Ok(Scores {
             id: batch.column(0),
-            columns: scores.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
-            supports: supports.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
+            columns: Columns {
+                raw: scores.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
+                support: supports.iter().map(|n| part::floats(batch, n)).collect::<Result<_>>()?,
+            },
         })
     }
 
     /// Raw scores `[K, C]`, behind them those of the pooled teacher where there is one, and support `[K]` of
     /// row `i`.
-    pub fn row(&self, i: usize, raw: &mut Vec<f64>, s: &mut Vec<f64>) {
-        raw.clear();
-        raw.extend(self.columns.iter().map(|c| c[i]));
-        s.clear();
-        s.extend(self.supports.iter().map(|c| c[i]));
+    pub fn row(&self, i: usize) -> Row {
+        let of = |columns: &[&[f64]]| columns.iter().map(|c| c[i]).collect();
+        (of(&self.columns.raw), of(&self.columns.support))
     }
 }
 
@@ -65,28 +65,16 @@ pub fn without((raw, s): &Row, k: usize, classes: usize) -> Row {
     (left(raw, classes), left(s, 1))
 }
 
-/// Hands every row of a batch, fused, to `each`.
-pub fn each_row(fuser: &Fuser, scores: &Scores, rows: usize, mut each: impl FnMut(usize, &Fused)) {
-    let (mut raw, mut s, mut fused) = (Vec::new(), Vec::new(), fuser.scratch());
-    for i in 0..rows {
-        scores.row(i, &mut raw, &mut s);
-        fuser.row(&raw, &s, &mut fused);
-        each(i, &fused);
-    }
-}
-
 /// Folds the target's scores, pieces of rows side by side.
 pub fn over_scores<S: State>(
     run: &Run,
     scored: &Scored,
     empty: impl Fn() -> S + Sync,
-    add: impl Fn(&Scores, usize, &mut S) -> Result<()> + Sync,
+    add: impl Fn(&Scores, &mut S) -> Result<()> + Sync,
 ) -> Result<S> {
     let (teachers, classes) = (scored.active.len(), run.pipeline.classes.len());
     fold::over(run.pieces(), empty, |piece, state| {
-        part::read(&SCORES.part(run, piece), |batch| {
-            add(&Scores::of(&batch, teachers, classes)?, batch.num_rows(), state)
-        })
+        part::read(&SCORES.part(run, piece), |batch| add(&Scores::of(&batch, teachers, classes)?, state))
     })
 }
 

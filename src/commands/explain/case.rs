@@ -127,7 +127,7 @@ impl<'a> Case<'a> {
 
     pub fn rivals(&self) -> Vec<Rival> {
         let of = |name, p: &[f64], agrees| Rival { name, agrees, said: self.opinion(p) };
-        let [uniform, js, gate] = self.fused.agree;
+        let [uniform, js, gate] = self.fused.agree.map(|agrees| agrees > 0.0);
         vec![
             of("uniform", &self.fused.uniform, uniform),
             of("js", &self.fused.js, js),

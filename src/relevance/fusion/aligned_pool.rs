@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::relevance::fusion::gating::Theta;
-use crate::relevance::maths::probability::{CALIBRATED_FLOOR, floor, softmax};
+use crate::relevance::maths::probability::{CALIBRATED_FLOOR, floor, logits, softmax};
+use crate::relevance::maths::real::{Real, ln};
 
 /// The constants that align the teachers, and what else changes where they are aligned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,43 +23,47 @@ pub struct Alignment {
 
 /// Adds constants to the logarithms of calibrated probabilities of a row `[C]` and floors them again; both
 /// forms in place.
-pub fn align(constants: &[f64], p: &mut [f64], ln_p: &mut [f64]) {
-    ln_p.iter_mut().zip(constants).for_each(|(z, b)| *z += b);
+#[inline(always)]
+pub fn align<R: Real>(constants: &[f64], p: &mut [R], ln_p: &mut [R]) {
+    ln_p.iter_mut().zip(constants).for_each(|(z, b)| *z = *z + *b);
+    floored_softmax(p, ln_p);
+}
+
+/// Logits `ln_p` `[C]` to probabilities of at least the floor `p` `[C]`, and their logarithms in place.
+#[inline(always)]
+pub fn floored_softmax<R: Real>(p: &mut [R], ln_p: &mut [R]) {
     p.copy_from_slice(ln_p);
     let norm = softmax(p);
     let sum = floor(p, CALIBRATED_FLOOR);
-    let (least, floored) = (CALIBRATED_FLOOR.ln(), if sum > 1.0 + 1e-12 { sum.ln() } else { 0.0 });
-    ln_p.iter_mut().for_each(|z| *z = (*z - norm).max(least) - floored);
+    let (least, floored) = (R::splat(ln(CALIBRATED_FLOOR)), sum.ln());
+    ln_p.iter_mut().for_each(|z| *z = (*z - norm).at_least(least) - floored);
 }
 
 /// Pools a row's raw scores `[K, C]`, aligned by `constants`: half sum_k ln p_k / K + half ln sum_k u_k p_k
 /// into `plain` `[C]`, sum_k u_k p_k into `js` `[C]`.
 ///
 /// `raw` is used up and `spare` `[C]` is room.
-pub fn plain_pool(
+#[inline(always)]
+pub fn plain_pool<R: Real>(
     constants: &[f64],
     js_weights: &[f64],
-    raw: &mut [f64],
-    plain: &mut [f64],
-    js: &mut [f64],
-    spare: &mut [f64],
+    raw: &mut [R],
+    plain: &mut [R],
+    js: &mut [R],
+    spare: &mut [R],
 ) {
     let classes = plain.len();
     let even = 0.5 / js_weights.len() as f64;
-    plain.fill(0.0);
-    js.fill(0.0);
+    plain.fill(R::default());
+    js.fill(R::default());
     for ((z, b), u) in raw.chunks_exact_mut(classes).zip(constants.chunks_exact(classes)).zip(js_weights) {
-        let first = z[0];
-        for (z, b) in z.iter_mut().zip(b) {
-            // Only differences of logits count, so one logarithm is spared.
-            *z = if *z == first { *b } else { (*z / first).ln() + b };
-        }
+        logits(z, 1.0, b);
         spare.copy_from_slice(z);
         let norm = softmax(spare);
         for c in 0..classes {
-            plain[c] += even * (z[c] - norm);
-            js[c] += u * spare[c];
+            plain[c] = plain[c] + (z[c] - norm) * even;
+            js[c] = js[c] + spare[c] * *u;
         }
     }
-    plain.iter_mut().zip(js.iter()).for_each(|(plain, js)| *plain += 0.5 * js.ln());
+    plain.iter_mut().zip(js.iter()).for_each(|(plain, js)| *plain = *plain + js.ln() * 0.5);
 }

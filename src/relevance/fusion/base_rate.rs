@@ -6,7 +6,7 @@
 //! let mut shift = ShareShift::new(wanted);
 //! while !shift.done() {
 //!     let mut sums = shift.sums();
-//!     for each row { sums.add(ln_p); }        // in any order, in any number of parts that are merged
+//!     for each eight rows { sums.add(ln_p, 8); }    // in any order, in any number of parts that are merged
 //!     shift.update(&sums);
 //! }
 //! shift.constants()
@@ -16,9 +16,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::models::trees::simd::vectorised;
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::maths::newton::{Local, minimize, newton_direction};
 use crate::relevance::maths::probability::softmax;
+use crate::relevance::maths::real::{LANES, Lanes, gather};
 
 /// Fewer labels than this are not used.
 pub const LEAST_LABELS: usize = 20;
@@ -65,9 +67,9 @@ pub fn wanted_shares(mean: &[f64], given: &[ShareRange]) -> Vec<f64> {
 #[derive(Debug, Clone)]
 pub struct ShiftSums {
     at: Vec<f64>,
-    p: Vec<f64>,
+    p: Vec<Lanes>,
     /// ln sum exp(z + b), p_c, p_c p_e for e <= c.
-    terms: Vec<f64>,
+    terms: Vec<Lanes>,
     means: ExactMeans,
 }
 
@@ -75,12 +77,21 @@ impl ShiftSums {
     fn new(at: &[f64]) -> Self {
         let c = at.len();
         let width = 1 + c + c * (c + 1) / 2;
-        ShiftSums { at: at.to_vec(), p: vec![0.0; c], terms: vec![0.0; width], means: ExactMeans::new(width) }
+        let zeros = |n: usize| vec![Lanes::default(); n];
+        ShiftSums { at: at.to_vec(), p: zeros(c), terms: zeros(width), means: ExactMeans::new(width) }
     }
 
-    /// Adds a row of logarithms of probabilities `[C]`.
-    pub fn add(&mut self, z: &[f64]) {
-        self.p.iter_mut().zip(z).zip(&self.at).for_each(|((p, z), b)| *p = z + b);
+    /// Adds logarithms of probabilities `[C]` of the first `rows` of the rows.
+    pub fn add(&mut self, z: &[Lanes], rows: usize) {
+        vectorised(
+            #[inline(always)]
+            || self.add_rows(z, rows),
+        );
+    }
+
+    #[inline(always)]
+    fn add_rows(&mut self, z: &[Lanes], rows: usize) {
+        self.p.iter_mut().zip(z).zip(&self.at).for_each(|((p, z), b)| *p = *z + *b);
         self.terms[0] = softmax(&mut self.p);
         let classes = self.p.len();
         self.terms[1..=classes].copy_from_slice(&self.p);
@@ -91,7 +102,7 @@ impl ShiftSums {
                 place += 1;
             }
         }
-        self.means.add(&self.terms);
+        self.means.add_rows(&self.terms, rows);
     }
 
     /// Adds the rows of another part that was asked for at the same point.
@@ -186,7 +197,11 @@ pub fn shift_to_shares(z: &[f64], shares: &[f64]) -> Vec<f64> {
         // sums are exact, so that the parts and their order are of no account
         let part = |z: &[f64]| {
             let mut sums = search.sums();
-            z.chunks_exact(shares.len()).for_each(|row| sums.add(row));
+            let mut columns = vec![Lanes::default(); shares.len()];
+            for rows in z.chunks(LANES * shares.len()) {
+                gather(rows, &mut columns);
+                sums.add(&columns, rows.len() / shares.len());
+            }
             sums
         };
         let parts: Vec<ShiftSums> = z.par_chunks(CHUNK * shares.len()).map(part).collect();

@@ -1,17 +1,22 @@
-//! The soft label of one account at a time: the rivals, the soft label, and what explains it. No allocation
-//! after the start.
+//! The soft label of one account at a time, or of eight side by side: the rivals, the soft label, and what
+//! explains it. No allocation after the start.
 //!
-//! A [`Blend`] is fixed before the target is read. One pass over the target's scores gives the mean of the
+//! Everything is written over [`Real`], so that an account alone has the same bits as among others. A [`Blend`] is fixed before the target is read. One pass over the target's scores gives the mean of the
 //! calibrated ones ([`Blend::add`], exact), which the gate's share term needs; with it the blend becomes a
 //! [`Fuser`], whose [`Fuser::row`] is a pure function of a row.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
-use crate::relevance::fusion::aligned_pool::{Alignment, align, plain_pool};
-use crate::relevance::fusion::gating::{EVIDENCE, Parts, Theta, evidence, mix};
+use crate::models::trees::simd::vectorised;
+use crate::relevance::fusion::aligned_pool::{Alignment, align, floored_softmax, plain_pool};
+use crate::relevance::fusion::columns::Columns;
+use crate::relevance::fusion::gating::{EVIDENCE, Parts, Theta, evidence};
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::maths::probability::{
-    CALIBRATED_FLOOR, RAW_FLOOR, argmax, floor, log_mix, softmax, steep_floor,
+    RAW_FLOOR, floor, log_mix, logits, place_of_largest, softmax, steep_floor,
 };
+use crate::relevance::maths::real::{LANES, Lanes, Real};
 use crate::relevance::transfer::calibrate::Calibration;
 use crate::relevance::transfer::cross_loss::{CrossLoss, share_term};
 
@@ -79,8 +84,22 @@ impl Blend {
         ExactMeans::new(self.classes)
     }
 
-    /// Adds a row of raw scores `[K, C]` to the mean of the calibrated ones; what follows them is not read.
-    pub fn add(&self, raw: &[f64], scratch: &mut Vec<f64>, means: &mut ExactMeans) {
+    /// Adds rows of raw scores to the means of the calibrated ones.
+    pub fn add(&self, columns: &Columns, means: &mut ExactMeans) {
+        let (mut raw, mut support, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        for first in (0..columns.rows()).step_by(LANES) {
+            columns.load(first, &mut raw, &mut support);
+            let rows = LANES.min(columns.rows() - first);
+            vectorised(
+                #[inline(always)]
+                || self.add_rows(&raw, rows, &mut scratch, means),
+            );
+        }
+    }
+
+    /// Adds raw scores `[K, C]` of the first `rows` rows; what follows them is not read.
+    #[inline(always)]
+    fn add_rows<R: Real>(&self, raw: &[R], rows: usize, scratch: &mut Vec<R>, means: &mut ExactMeans) {
         let raw = &raw[..self.teachers() * self.classes];
         scratch.clear();
         scratch.extend_from_slice(raw);
@@ -88,28 +107,22 @@ impl Blend {
         let (p, spare) = scratch.split_at_mut(raw.len());
         self.calibrate(p, spare);
         for (c, mean) in spare[..self.classes].iter_mut().enumerate() {
-            *mean = p[c..].iter().step_by(self.classes).sum::<f64>() / self.teachers() as f64;
+            let sum = p[c..].iter().step_by(self.classes).fold(R::default(), |sum, p| sum + *p);
+            *mean = sum / R::splat(self.teachers() as f64);
         }
-        means.add(&spare[..self.classes]);
+        means.add_rows(&spare[..self.classes], rows);
     }
 
     /// Raw scores `[K, C]` to calibrated ones, in place; their logarithms into `ln_p` of the same shape.
-    fn calibrate(&self, p: &mut [f64], ln_p: &mut [f64]) {
-        let (least, least_ln) = (self.steep_floor, CALIBRATED_FLOOR.ln());
+    #[inline(always)]
+    fn calibrate<R: Real>(&self, p: &mut [R], ln_p: &mut [R]) {
         for ((p, ln_p), calibration) in
             p.chunks_exact_mut(self.classes).zip(ln_p.chunks_exact_mut(self.classes)).zip(&self.calibrations)
         {
-            floor(p, least);
-            let first = p[0];
-            for ((z, p), b) in ln_p.iter_mut().zip(p.iter()).zip(&calibration.bias) {
-                // Only differences of logits count, so one logarithm is spared.
-                *z = if p == &first { *b } else { calibration.slope * (p / first).ln() + b };
-            }
-            p.copy_from_slice(ln_p);
-            let norm = softmax(p);
-            let sum = floor(p, CALIBRATED_FLOOR);
-            let floored = if sum > 1.0 + 1e-12 { sum.ln() } else { 0.0 };
-            ln_p.iter_mut().for_each(|z| *z = (*z - norm).max(least_ln) - floored);
+            floor(p, self.steep_floor);
+            ln_p.copy_from_slice(p);
+            logits(ln_p, calibration.slope, &calibration.bias);
+            floored_softmax(p, ln_p);
         }
     }
 }
@@ -125,44 +138,44 @@ pub struct Fuser {
     constants: Vec<f64>,
 }
 
-/// A soft label and what explains it; reused from row to row.
+/// A soft label and what explains it, of a row or of several; reused from row to row.
 #[derive(Debug, Clone)]
-pub struct Fused {
+pub struct Fused<R = f64> {
     /// The published label `[C]`: the default or the aligned pool, moved to the base rate.
-    pub label: Vec<f64>,
+    pub label: Vec<R>,
     /// Logits of the label before the base-rate step `[C]`, up to a constant.
-    pub z: Vec<f64>,
+    pub z: Vec<R>,
     /// w_k = g w_k(x) + (1 - g)/2 (1/K + u_k) `[K]`; with a pooled teacher these have the rest of its share,
     /// which comes last.
-    pub weights: Vec<f64>,
+    pub weights: Vec<R>,
     /// max_k s_k(x).
-    pub support: f64,
+    pub support: R,
     /// How far the teachers are apart: sum_k w_k KL(p_k || sum w p) in bits, of calibrated scores under the
     /// gate's weights; from 0 to log2 K.
-    pub disagreement: f64,
-    /// Which rivals have their largest class where the label has it: uniform, 1/JS, gate.
-    pub agree: [bool; 3],
+    pub disagreement: R,
+    /// Which rivals have their largest class where the label has it, 1 or 0: uniform, 1/JS, gate.
+    pub agree: [R; 3],
     /// Plain mean of the raw scores `[C]`.
-    pub uniform: Vec<f64>,
+    pub uniform: Vec<R>,
     /// Mean by distance of the raw scores `[C]`.
-    pub js: Vec<f64>,
+    pub js: Vec<R>,
     /// The gate alone `[C]`; before its level is set where teachers are aligned.
-    pub gate: Vec<f64>,
+    pub gate: Vec<R>,
     /// The gate's parts, its weights among them.
-    pub parts: Parts,
+    pub parts: Parts<R>,
     /// Calibrated scores `[K, C]`.
-    pub p: Vec<f64>,
+    pub p: Vec<R>,
     /// Raw scores, floored `[K, C]`.
-    pub raw: Vec<f64>,
+    pub raw: Vec<R>,
     /// What the pooled teacher says, floored `[C]`; empty without one.
-    pub pooled: Vec<f64>,
-    ln_p: Vec<f64>,
-    moved: Vec<f64>,
-    plain: Vec<f64>,
-    js_moved: Vec<f64>,
-    spare: Vec<f64>,
-    q: Vec<f64>,
-    phi: Vec<f64>,
+    pub pooled: Vec<R>,
+    ln_p: Vec<R>,
+    moved: Vec<R>,
+    plain: Vec<R>,
+    js_moved: Vec<R>,
+    spare: Vec<R>,
+    q: Vec<R>,
+    phi: Vec<R>,
 }
 
 impl Fuser {
@@ -219,36 +232,62 @@ impl Fuser {
     }
 
     /// Room for a row's result.
-    pub fn scratch(&self) -> Fused {
+    pub fn scratch<R: Real>(&self) -> Fused<R> {
         let (k, c) = (self.blend.teachers(), self.blend.classes);
-        let (row, stack) = (vec![0.0; c], vec![0.0; k * c]);
+        let zeros = |n: usize| vec![R::default(); n];
+        let pooled = usize::from(self.pooled_share.is_some());
         Fused {
-            label: row.clone(),
-            z: row.clone(),
-            weights: vec![0.0; k + usize::from(self.pooled_share.is_some())],
-            pooled: if self.pooled_share.is_some() { row.clone() } else { Vec::new() },
-            support: 0.0,
-            disagreement: 0.0,
-            agree: [true; 3],
-            uniform: row.clone(),
-            js: row.clone(),
-            plain: row.clone(),
-            js_moved: row.clone(),
-            spare: row.clone(),
-            gate: row,
+            label: zeros(c),
+            z: zeros(c),
+            weights: zeros(k + pooled),
+            pooled: zeros(c * pooled),
+            support: R::default(),
+            disagreement: R::default(),
+            agree: [R::default(); 3],
+            uniform: zeros(c),
+            js: zeros(c),
+            plain: zeros(c),
+            js_moved: zeros(c),
+            spare: zeros(c),
+            gate: zeros(c),
             parts: Parts::new(k, c),
-            p: stack.clone(),
-            ln_p: stack.clone(),
-            moved: stack.clone(),
-            raw: stack,
-            q: vec![0.0; k],
-            phi: vec![0.0; k * EVIDENCE],
+            p: zeros(k * c),
+            ln_p: zeros(k * c),
+            moved: zeros(k * c),
+            raw: zeros(k * c),
+            q: zeros(k),
+            phi: zeros(k * EVIDENCE),
         }
+    }
+
+    /// Soft labels of some rows, handed over eight at a time: the place of the first, how many there are, and
+    /// what was made of them.
+    pub fn each(
+        &self,
+        columns: &Columns,
+        rows: Range<usize>,
+        mut each: impl FnMut(usize, usize, &Fused<Lanes>),
+    ) {
+        let (mut raw, mut support, mut fused) = (Vec::new(), Vec::new(), self.scratch());
+        for first in rows.clone().step_by(LANES) {
+            columns.load(first, &mut raw, &mut support);
+            self.lanes(&raw, &support, &mut fused);
+            each(first, LANES.min(rows.end - first), &fused);
+        }
+    }
+
+    #[inline(never)]
+    fn lanes(&self, raw: &[Lanes], s: &[Lanes], out: &mut Fused<Lanes>) {
+        vectorised(
+            #[inline(always)]
+            || self.row(raw, s, out),
+        );
     }
 
     /// Soft label of a row with raw scores `[K, C]`, those of the pooled teacher behind them, and support `s`
     /// `[K]`.
-    pub fn row(&self, raw: &[f64], s: &[f64], out: &mut Fused) {
+    #[inline(always)]
+    pub fn row<R: Real>(&self, raw: &[R], s: &[R], out: &mut Fused<R>) {
         let (raw, pooled) = raw.split_at(self.blend.teachers() * self.blend.classes);
         self.rivals(raw, out);
         evidence(s, &self.relative, &self.blend.log_rows, &mut out.q, &mut out.phi);
@@ -258,7 +297,7 @@ impl Fuser {
                     .iter_mut()
                     .zip(&out.uniform)
                     .zip(&out.js)
-                    .for_each(|((z, u), j)| *z = 0.5 * (u * j).ln());
+                    .for_each(|((z, u), j)| *z = (*u * *j).ln() * 0.5);
                 (self.blend.gate_share, &self.blend.theta)
             }
             Some(alignment) => {
@@ -270,14 +309,12 @@ impl Fuser {
         out.gate.copy_from_slice(&out.parts.z);
         let norm = softmax(&mut out.gate);
         for c in 0..self.blend.classes {
-            out.z[c] = g * (out.parts.z[c] - norm) + (1.0 - g) * out.plain[c];
+            out.z[c] = (out.parts.z[c] - norm) * g + out.plain[c] * (1.0 - g);
             if let Some(alignment) = &self.alignment {
-                let tilt = if alignment.tilt > 0.0 {
-                    alignment.tilt * (out.js_moved[c].ln() - out.z[c])
-                } else {
-                    0.0
-                };
-                out.z[c] += tilt + alignment.level[c];
+                if alignment.tilt > 0.0 {
+                    out.z[c] = out.z[c] + (out.js_moved[c].ln() - out.z[c]) * alignment.tilt;
+                }
+                out.z[c] = out.z[c] + alignment.level[c];
             }
         }
         if let Some(share) = self.pooled_share {
@@ -285,28 +322,34 @@ impl Fuser {
             floor(&mut out.pooled, RAW_FLOOR);
             log_mix(share, &out.pooled, &mut out.z);
         }
-        out.label.iter_mut().zip(&out.z).zip(&self.constants).for_each(|((l, z), b)| *l = z + b);
+        out.label.iter_mut().zip(&out.z).zip(&self.constants).for_each(|((l, z), b)| *l = *z + *b);
         softmax(&mut out.label);
         self.explain(g, s, out);
     }
 
-    fn explain(&self, g: f64, s: &[f64], out: &mut Fused) {
+    #[inline(always)]
+    fn explain<R: Real>(&self, g: f64, s: &[R], out: &mut Fused<R>) {
         let even = 1.0 / self.blend.teachers() as f64;
         let tilt = self.alignment.as_ref().map_or(0.0, |a| a.tilt);
         for ((w, gate), u) in out.weights.iter_mut().zip(&out.parts.weights).zip(&self.blend.js_weights) {
-            *w = (1.0 - tilt) * (g * gate + (1.0 - g) / 2.0 * (even + u)) + tilt * u;
+            *w = (*gate * g + (1.0 - g) / 2.0 * (even + u)) * (1.0 - tilt) + tilt * u;
         }
         if let (Some(share), Some((last, rest))) = (self.pooled_share, out.weights.split_last_mut()) {
-            rest.iter_mut().for_each(|w| *w *= 1.0 - share);
-            *last = share;
+            rest.iter_mut().for_each(|w| *w = *w * (1.0 - share));
+            *last = R::splat(share);
         }
-        out.support = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        out.support = s.iter().copied().fold(R::splat(f64::NEG_INFINITY), |most, s| s.at_least(most));
         out.disagreement = disagreement(out, self.blend.classes);
-        let class = argmax(&out.label);
-        out.agree = [&out.uniform, &out.js, &out.gate].map(|p| argmax(p) == class);
+        let class = place_of_largest(&out.label);
+        let (yes, no) = (R::splat(1.0), R::default());
+        out.agree = [&out.uniform, &out.js, &out.gate].map(|p| {
+            let other = place_of_largest(p);
+            class.if_above(other, no, other.if_above(class, no, yes))
+        });
     }
 
-    fn align(&self, alignment: &Alignment, out: &mut Fused) {
+    #[inline(always)]
+    fn align<R: Real>(&self, alignment: &Alignment, out: &mut Fused<R>) {
         let classes = self.blend.classes;
         out.moved.copy_from_slice(&out.raw);
         plain_pool(
@@ -324,29 +367,31 @@ impl Fuser {
     }
 
     /// Uniform and 1/JS of the raw scores, and the calibrated ones.
-    fn rivals(&self, raw: &[f64], out: &mut Fused) {
+    #[inline(always)]
+    fn rivals<R: Real>(&self, raw: &[R], out: &mut Fused<R>) {
         let classes = self.blend.classes;
         out.raw.copy_from_slice(raw);
-        out.uniform.fill(0.0);
-        for p in out.raw.chunks_exact_mut(classes) {
+        out.uniform.fill(R::default());
+        out.js.fill(R::default());
+        for (p, weight) in out.raw.chunks_exact_mut(classes).zip(&self.blend.js_weights) {
             floor(p, RAW_FLOOR);
-            out.uniform.iter_mut().zip(p).for_each(|(u, p)| *u += *p);
+            out.uniform.iter_mut().zip(&*p).for_each(|(u, p)| *u = *u + *p);
+            out.js.iter_mut().zip(p).for_each(|(js, p)| *js = *js + *p * *weight);
         }
-        let teachers = self.blend.teachers() as f64;
-        out.uniform.iter_mut().for_each(|u| *u /= teachers);
-        mix(&self.blend.js_weights, &out.raw, &mut out.js);
+        let teachers = R::splat(self.blend.teachers() as f64);
+        out.uniform.iter_mut().for_each(|u| *u = *u / teachers);
         out.p.copy_from_slice(raw);
         self.blend.calibrate(&mut out.p, &mut out.ln_p);
     }
 }
 
-fn disagreement(out: &Fused, classes: usize) -> f64 {
+#[inline(always)]
+fn disagreement<R: Real>(out: &Fused<R>, classes: usize) -> R {
     let gap = |k: usize| {
-        (0..classes)
-            .map(|c| out.p[k * classes + c] * (out.ln_p[k * classes + c] - out.parts.ln_linear[c]))
-            .sum::<f64>()
+        (0..classes).fold(R::default(), |sum, c| {
+            sum + out.p[k * classes + c] * (out.ln_p[k * classes + c] - out.parts.ln_linear[c])
+        })
     };
-    let bits =
-        out.parts.weights.iter().enumerate().map(|(k, w)| w * gap(k)).sum::<f64>() / std::f64::consts::LN_2;
-    bits.max(0.0)
+    let nats = out.parts.weights.iter().enumerate().fold(R::default(), |sum, (k, w)| sum + *w * gap(k));
+    (nats * (1.0 / std::f64::consts::LN_2)).at_least(R::default())
 }

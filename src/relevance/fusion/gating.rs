@@ -1,10 +1,11 @@
-//! The gate, from evidence on an account to pooled logits, one row at a time and without
-//! allocation.
+//! The gate, from evidence on an account to pooled logits, a row or several at a time and without allocation.
 
 use serde::{Deserialize, Serialize};
 
+use crate::models::trees::simd::vectorised;
 use crate::relevance::fusion::base_rate::shift_to_shares;
 use crate::relevance::maths::probability::softmax;
+use crate::relevance::maths::real::{LANES, Lanes, Real, exp, ln, scatter};
 
 /// Least Q(k given x).
 const LEAST_Q: f64 = 1e-4;
@@ -48,42 +49,43 @@ impl Theta {
 }
 
 /// Evidence on each teacher `[K, 3]` from its support `s` `[K]`, V `[K, K]` and ln n `[K]`.
-pub fn evidence(s: &[f64], relative: &[f64], log_rows: &[f64], q: &mut [f64], phi: &mut [f64]) {
+#[inline(always)]
+pub fn evidence<R: Real>(s: &[R], relative: &[f64], log_rows: &[f64], q: &mut [R], phi: &mut [R]) {
     let teachers = s.len();
     q.copy_from_slice(s);
     let norm = softmax(q);
-    q.iter_mut().for_each(|q| *q = q.max(LEAST_Q));
-    let least = LEAST_Q.ln();
+    q.iter_mut().for_each(|q| *q = q.at_least(R::splat(LEAST_Q)));
+    let least = R::splat(ln(LEAST_Q));
     for (k, phi) in phi.chunks_exact_mut(EVIDENCE).enumerate() {
         let row = &relative[k * teachers..(k + 1) * teachers];
-        phi[0] = (s[k] - norm).max(least);
-        phi[1] = -q.iter().zip(row).map(|(q, v)| q * v).sum::<f64>();
-        phi[2] = log_rows[k];
+        phi[0] = (s[k] - norm).at_least(least);
+        phi[1] = -q.iter().zip(row).fold(R::default(), |sum, (q, v)| sum + *q * *v);
+        phi[2] = R::splat(log_rows[k]);
     }
 }
 
-/// What the gate makes of a row.
+/// What the gate makes of a row, or of several.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub struct Parts<R = f64> {
     /// Weights `[K]`.
-    pub weights: Vec<f64>,
+    pub weights: Vec<R>,
     /// sum_k w_k p_k `[C]`.
-    pub linear: Vec<f64>,
+    pub linear: Vec<R>,
     /// Its logarithm `[C]`.
-    pub ln_linear: Vec<f64>,
+    pub ln_linear: Vec<R>,
     /// sum_k w_k ln p_k `[C]`.
-    pub log: Vec<f64>,
+    pub log: Vec<R>,
     /// (1 - gamma) ln linear + gamma log `[C]`.
-    pub pooled: Vec<f64>,
+    pub pooled: Vec<R>,
     /// e^alpha pooled + c d `[C]`: logits up to a constant.
-    pub z: Vec<f64>,
+    pub z: Vec<R>,
 }
 
-impl Parts {
+impl<R: Real> Parts<R> {
     pub fn new(teachers: usize, classes: usize) -> Self {
-        let row = || vec![0.0; classes];
+        let row = || vec![R::default(); classes];
         Parts {
-            weights: vec![0.0; teachers],
+            weights: vec![R::default(); teachers],
             linear: row(),
             ln_linear: row(),
             log: row(),
@@ -94,41 +96,44 @@ impl Parts {
 
     /// Pools calibrated scores `p` `[K, C]` with their logarithms, given evidence `phi` `[K, 3]` and `d`
     /// `[C]`, the share term.
-    pub fn fill(&mut self, theta: &Theta, p: &[f64], ln_p: &[f64], phi: &[f64], d: &[f64]) {
+    #[inline(always)]
+    pub fn fill(&mut self, theta: &Theta, p: &[R], ln_p: &[R], phi: &[R], d: &[f64]) {
         for (w, phi) in self.weights.iter_mut().zip(phi.chunks_exact(EVIDENCE)) {
-            *w = theta.b_q * phi[0] + theta.b_m * phi[1] + theta.b_n * phi[2];
+            *w = phi[0] * theta.b_q + phi[1] * theta.b_m + phi[2] * theta.b_n;
         }
         softmax(&mut self.weights);
         mix(&self.weights, p, &mut self.linear);
         mix(&self.weights, ln_p, &mut self.log);
-        let sharp = theta.alpha.exp();
+        let sharp = exp(theta.alpha);
         for (c, d) in d.iter().enumerate() {
             self.ln_linear[c] = self.linear[c].ln();
-            self.pooled[c] = (1.0 - theta.gamma) * self.ln_linear[c] + theta.gamma * self.log[c];
-            self.z[c] = sharp * self.pooled[c] + theta.c * d;
+            self.pooled[c] = self.ln_linear[c] * (1.0 - theta.gamma) + self.log[c] * theta.gamma;
+            self.z[c] = self.pooled[c] * sharp + theta.c * d;
         }
     }
 }
 
 /// sum_k w_k v_k for `v` `[K, C]`.
-pub fn mix(weights: &[f64], v: &[f64], out: &mut [f64]) {
-    out.fill(0.0);
+#[inline(always)]
+pub fn mix<R: Real>(weights: &[R], v: &[R], out: &mut [R]) {
+    out.fill(R::default());
     for (w, row) in weights.iter().zip(v.chunks_exact(out.len())) {
-        out.iter_mut().zip(row).for_each(|(o, v)| *o += w * v);
+        out.iter_mut().zip(row).for_each(|(o, v)| *o = *o + *w * *v);
     }
 }
 
-/// Rows on which the gate is judged: a pseudo-target as the other teachers see it.
+/// Rows on which the gate is judged: a pseudo-target as the other teachers see it. The rows stand side by side,
+/// eight at a time; beyond the last one they are filled up.
 #[derive(Debug, Clone)]
 pub struct Task {
     pub teachers: usize,
     pub classes: usize,
     pub labels: Vec<u16>,
-    /// Calibrated scores `[n, K, C]` and their logarithms.
-    pub p: Vec<f64>,
-    pub ln_p: Vec<f64>,
-    /// Evidence `[n, K, 3]`.
-    pub phi: Vec<f64>,
+    /// Calibrated scores `[n / 8, K, C]` and their logarithms.
+    pub p: Vec<Lanes>,
+    pub ln_p: Vec<Lanes>,
+    /// Evidence `[n / 8, K, 3]`.
+    pub phi: Vec<Lanes>,
     /// The share term `[C]`.
     pub d: Vec<f64>,
     /// Log-loss of the mean of the own-calibrated teachers: what the task's loss is measured in.
@@ -147,67 +152,83 @@ impl Task {
     pub fn loss(&self, theta: &Theta) -> (f64, [f64; PARAMETERS]) {
         let mut parts = Parts::new(self.teachers, self.classes);
         let constants = self.constants(theta, &mut parts);
-        let mut residual = vec![0.0; self.classes];
-        let (mut loss, mut gradient) = (0.0, [0.0; PARAMETERS]);
-        for (i, &y) in self.labels.iter().enumerate() {
-            let (p, ln_p, phi) = self.row(i);
-            parts.fill(theta, p, ln_p, phi, &self.d);
-            residual.iter_mut().zip(&parts.z).zip(&constants).for_each(|((r, z), b)| *r = z + b);
-            loss += softmax(&mut residual) - parts.z[usize::from(y)];
-            residual[usize::from(y)] -= 1.0;
-            self.add_gradient(theta, &parts, &residual, i, &mut gradient);
+        let mut residual = vec![Lanes::default(); self.classes];
+        let (mut loss, mut gradient) = (0.0, [Lanes::default(); PARAMETERS]);
+        for (block, labels) in self.labels.chunks(LANES).enumerate() {
+            self.fill(theta, block, &mut parts);
+            residual.iter_mut().zip(&parts.z).zip(&constants).for_each(|((r, z), b)| *r = *z + *b);
+            let norm = softmax(&mut residual);
+            for (i, &y) in labels.iter().enumerate() {
+                loss += norm.0[i] - parts.z[usize::from(y)].0[i];
+                residual[usize::from(y)].0[i] -= 1.0;
+            }
+            residual.iter_mut().for_each(|r| r.0[labels.len()..].fill(0.0));
+            vectorised(
+                #[inline(always)]
+                || self.add_gradient(theta, &parts, &residual, block, &mut gradient),
+            );
         }
         let n = self.labels.len() as f64;
         let known: f64 = self.shares.iter().flatten().zip(&constants).map(|(s, b)| s * b).sum();
-        (loss / n - known, gradient.map(|g| g / n))
+        (loss / n - known, gradient.map(|g| g.rows().iter().sum::<f64>() / n))
     }
 
-    /// Calibrated scores, their logarithms and the evidence of row `i`.
-    fn row(&self, i: usize) -> (&[f64], &[f64], &[f64]) {
+    /// Pools the rows of a block.
+    fn fill(&self, theta: &Theta, block: usize, parts: &mut Parts<Lanes>) {
+        let (p, ln_p, phi) = self.block(block);
+        vectorised(
+            #[inline(always)]
+            || parts.fill(theta, p, ln_p, phi, &self.d),
+        );
+    }
+
+    /// Calibrated scores, their logarithms and the evidence of eight rows.
+    #[inline(always)]
+    fn block(&self, block: usize) -> (&[Lanes], &[Lanes], &[Lanes]) {
         let (stack, seen) = (self.teachers * self.classes, self.teachers * EVIDENCE);
         (
-            &self.p[i * stack..(i + 1) * stack],
-            &self.ln_p[i * stack..(i + 1) * stack],
-            &self.phi[i * seen..(i + 1) * seen],
+            &self.p[block * stack..(block + 1) * stack],
+            &self.ln_p[block * stack..(block + 1) * stack],
+            &self.phi[block * seen..(block + 1) * seen],
         )
     }
 
-    fn constants(&self, theta: &Theta, parts: &mut Parts) -> Vec<f64> {
+    fn constants(&self, theta: &Theta, parts: &mut Parts<Lanes>) -> Vec<f64> {
         let Some(shares) = &self.shares else { return vec![0.0; self.classes] };
-        let mut z = Vec::with_capacity(self.labels.len() * self.classes);
-        for i in 0..self.labels.len() {
-            let (p, ln_p, phi) = self.row(i);
-            parts.fill(theta, p, ln_p, phi, &self.d);
-            z.extend(&parts.z);
+        let mut z = vec![0.0; self.labels.len() * self.classes];
+        for (block, rows) in z.chunks_mut(LANES * self.classes).enumerate() {
+            self.fill(theta, block, parts);
+            scatter(&parts.z, rows);
         }
         shift_to_shares(&z, shares)
     }
 
+    #[inline(always)]
     fn add_gradient(
         &self,
         theta: &Theta,
-        parts: &Parts,
-        residual: &[f64],
-        i: usize,
-        gradient: &mut [f64; PARAMETERS],
+        parts: &Parts<Lanes>,
+        residual: &[Lanes],
+        block: usize,
+        gradient: &mut [Lanes; PARAMETERS],
     ) {
-        let (p, ln_p, phi) = self.row(i);
-        let sharp = theta.alpha.exp();
+        let (p, ln_p, phi) = self.block(block);
+        let sharp = exp(theta.alpha);
         let c = self.classes;
         for k in 0..self.teachers {
-            let mut slope = 0.0;
+            let mut slope = Lanes::default();
             for (e, residual) in residual.iter().enumerate() {
                 let linear = (p[k * c + e] - parts.linear[e]) / parts.linear[e];
                 let log = ln_p[k * c + e] - parts.log[e];
-                slope += residual * ((1.0 - theta.gamma) * linear + theta.gamma * log);
+                slope = slope + *residual * (linear * (1.0 - theta.gamma) + log * theta.gamma);
             }
-            let by_weight = sharp * parts.weights[k] * slope;
-            (0..EVIDENCE).for_each(|f| gradient[f] += by_weight * phi[k * EVIDENCE + f]);
+            let by_weight = parts.weights[k] * sharp * slope;
+            (0..EVIDENCE).for_each(|f| gradient[f] = gradient[f] + by_weight * phi[k * EVIDENCE + f]);
         }
         for (e, residual) in residual.iter().enumerate() {
-            gradient[3] += residual * sharp * parts.pooled[e];
-            gradient[4] += residual * sharp * (parts.log[e] - parts.ln_linear[e]);
-            gradient[5] += residual * self.d[e];
+            gradient[3] = gradient[3] + *residual * sharp * parts.pooled[e];
+            gradient[4] = gradient[4] + *residual * sharp * (parts.log[e] - parts.ln_linear[e]);
+            gradient[5] = gradient[5] + *residual * self.d[e];
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod aligned_pool;
 pub mod alignment;
 pub mod base_rate;
+pub mod columns;
 pub mod decision;
 pub mod fuse;
 pub mod gating;

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::relevance::maths::real::Real;
+
 const UNIT: f64 = (1u64 << 52) as f64;
 
 /// Sum of terms of size below 2047 (larger ones count as 2048), each rounded to a multiple of 2^-52.
@@ -46,9 +48,15 @@ impl ExactMeans {
     /// Adds a row; `terms` has the width of the means.
     #[inline]
     pub fn add(&mut self, terms: &[f64]) {
-        self.rows += 1;
+        self.add_rows(terms, 1);
+    }
+
+    /// Adds the first `rows` of the rows in `terms`.
+    #[inline(always)]
+    pub fn add_rows<R: Real>(&mut self, terms: &[R], rows: usize) {
+        self.rows += rows as u64;
         for (sum, term) in self.sums.iter_mut().zip(terms) {
-            sum.add(*term);
+            term.rows()[..rows].iter().for_each(|term| sum.add(*term));
         }
     }
 

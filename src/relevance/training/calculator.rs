@@ -8,8 +8,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::relevance::fusion::alignment::{Pool, Sample, aligned, aligned_gate_share};
+use crate::relevance::fusion::alignment::{Pool, aligned, aligned_gate_share};
 use crate::relevance::fusion::base_rate::{ShareRange, wanted_shares};
+use crate::relevance::fusion::columns::Columns;
 use crate::relevance::fusion::fuse::{Blend, Fuser, gate_share};
 use crate::relevance::fusion::gating::Theta;
 use crate::relevance::profile::distance::{Distances, between_histories, irrelevant, weights};
@@ -194,7 +195,7 @@ impl Calculator {
 
     /// Moves the teachers of a fuser to one level of class shares, see [`aligned`]; `ranges` are the class
     /// shares that the user named, if any.
-    pub fn align(&self, reference: &Fuser, sample: Sample, ranges: &[ShareRange]) -> Fuser {
+    pub fn align(&self, reference: &Fuser, sample: &Columns, ranges: &[ShareRange]) -> Fuser {
         let tilt = tilt(&self.rehearsals, !ranges.is_empty());
         let gate_share =
             if reference.blend().gate_share > 0.0 { aligned_gate_share(self.trained) } else { 0.0 };

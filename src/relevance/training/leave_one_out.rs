@@ -9,8 +9,9 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::relevance::findings::risk::Judged;
-use crate::relevance::fusion::alignment::{Pool, Sample, aligned, aligned_gate_share};
+use crate::relevance::fusion::alignment::{Pool, aligned, aligned_gate_share};
 use crate::relevance::fusion::base_rate::{LEAST_LABELS, shift, shift_beyond_chance, shift_to_shares};
+use crate::relevance::fusion::columns::OwnColumns;
 use crate::relevance::fusion::fuse::{Blend, Fused, Fuser, gate_share};
 use crate::relevance::fusion::gating::{Task, Theta};
 use crate::relevance::maths::probability::{log_loss, spaced_rows};
@@ -181,8 +182,7 @@ fn label(rows: &[Fused]) -> Vec<f64> {
 /// The rows of a history that plays the target, as the other teachers see them, and the reference's fuser for
 /// them.
 struct Stage {
-    raw: Vec<Vec<f64>>,
-    support: Vec<Vec<f64>>,
+    rows: OwnColumns,
     fuser: Fuser,
 }
 
@@ -202,32 +202,35 @@ impl Stage {
         let js = weights(&rest.iter().map(|&k| distances[k]).collect::<Vec<_>>());
         let blend = Blend::new(&own, judgement.clone(), log_rows, theta, gate_share(trained), js)?;
         let rows = world.pseudo_target(q).ok_or_else(|| Error::bug("a pseudo-target without history"))?;
-        let raw: Vec<Vec<f64>> =
-            (0..rows.len()).map(|i| rest.iter().flat_map(|&k| rows.raw(i, k)).copied().collect()).collect();
-        let support = (0..rows.len()).map(|i| rest.iter().map(|&k| rows.support(i)[k]).collect()).collect();
-        let (mut means, mut scratch) = (blend.means(), Vec::new());
-        raw.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
-        Ok(Stage { raw, support, fuser: Fuser::new(blend, &means) })
+        let (n, classes) = (rows.len(), world.classes);
+        let raw = |at: usize| (0..n).map(|i| rows.raw(i, rest[at / classes])[at % classes]).collect();
+        let rows = OwnColumns {
+            raw: (0..rest.len() * classes).map(raw).collect(),
+            support: rest.iter().map(|&k| (0..n).map(|i| rows.support(i)[k]).collect()).collect(),
+        };
+        let mut means = blend.means();
+        blend.add(&rows.columns(), &mut means);
+        Ok(Stage { rows, fuser: Fuser::new(blend, &means) })
     }
 
     fn aligned(&self, theta: Theta, trained: bool, shares: impl Fn(&[f64]) -> Vec<f64>) -> Fuser {
-        let mut sample = Sample::default();
-        (0u64..).zip(self.raw.iter().zip(&self.support)).for_each(|(key, (raw, s))| sample.add(key, raw, s));
         aligned(
             &self.fuser,
-            sample,
+            &self.rows.columns(),
             Pool { theta, gate_share: aligned_gate_share(trained), tilt: 0.0 },
             shares,
         )
     }
 
     fn fused(&self, fuser: &Fuser) -> Vec<Fused> {
-        let mut room = fuser.scratch();
-        let mut fuse = |(raw, s): (&Vec<f64>, &Vec<f64>)| {
-            fuser.row(raw, s, &mut room);
+        let columns = self.rows.columns();
+        let (mut room, mut raw, mut s) = (fuser.scratch(), Vec::new(), Vec::new());
+        let mut fuse = |i: usize| {
+            columns.row(i, &mut raw, &mut s);
+            fuser.row(&raw, &s, &mut room);
             room.clone()
         };
-        self.raw.iter().zip(&self.support).map(&mut fuse).collect()
+        (0..columns.rows()).map(&mut fuse).collect()
     }
 }
 

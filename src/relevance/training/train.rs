@@ -9,8 +9,10 @@ use rayon::prelude::*;
 use crate::relevance::fusion::aligned_pool::align;
 use crate::relevance::fusion::base_rate::{LEAST_SHARE, shift_to_shares};
 use crate::relevance::fusion::gating::{EVIDENCE, PARAMETERS, Task, Theta, evidence};
+use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::maths::newton::{Local, minimize};
 use crate::relevance::maths::probability::{CALIBRATED_FLOOR, floor, log_loss, softmax};
+use crate::relevance::maths::real::{LANES, Lanes, Real, scatter};
 use crate::relevance::transfer::cross_loss::{CrossLoss, share_term};
 use crate::relevance::transfer::sources::SourceScores;
 
@@ -138,39 +140,45 @@ fn pseudo_target(world: &SourceScores, judgement: &CrossLoss, q: usize) -> Optio
     let (k, c, n) = (rest.len(), world.classes, rows.len());
     let relative: Vec<f64> = judgement.relative.concat();
     let log_rows: Vec<f64> = rest.iter().map(|&k| world.log_rows[k]).collect();
+    let blocks = n.div_ceil(LANES);
     let mut task = Task {
         teachers: k,
         classes: c,
         labels: rows.labels(),
-        p: Vec::new(),
-        ln_p: Vec::new(),
-        phi: vec![0.0; n * k * EVIDENCE],
+        p: Vec::with_capacity(blocks * k * c),
+        ln_p: Vec::with_capacity(blocks * k * c),
+        phi: vec![Lanes::default(); blocks * k * EVIDENCE],
         d: vec![0.0; c],
         uniform: 0.0,
         shares: None,
     };
-    let (mut own_mean, mut mean) = (vec![0.0; n * c], vec![0.0; c]);
-    let (mut row, mut chances) = (vec![0.0; c], vec![0.0; k]);
-    for i in 0..n {
+    let (mut own_mean, mut means) = (vec![0.0; n * c], ExactMeans::new(c));
+    let (mut row, mut mean) = (vec![Lanes::default(); c], vec![Lanes::default(); c]);
+    let mut chances = vec![Lanes::default(); k];
+    for (block, own_mean) in own_mean.chunks_mut(LANES * c).enumerate() {
+        let (first, count) = (block * LANES, own_mean.len() / c);
+        let place = |i: usize| first + i.min(count - 1);
+        let mut own = vec![Lanes::default(); c];
+        mean.fill(Lanes::default());
         for (&teacher, slope) in rest.iter().zip(&judgement.slopes) {
-            own_row(rows.ln_own(i, teacher), 1.0, &mut row);
-            own_mean[i * c..(i + 1) * c].iter_mut().zip(&row).for_each(|(m, p)| *m += p / k as f64);
-            own_row(rows.ln_own(i, teacher), *slope, &mut row);
-            mean.iter_mut().zip(&row).for_each(|(m, p)| *m += p / (n * k) as f64);
+            let of = |e: usize| Lanes(std::array::from_fn(|i| rows.ln_own(place(i), teacher)[e]));
+            let ln_own: Vec<Lanes> = (0..c).map(of).collect();
+            own_row(&ln_own, 1.0, &mut row);
+            own.iter_mut().zip(&row).for_each(|(m, p)| *m = *m + *p * (1.0 / k as f64));
+            own_row(&ln_own, *slope, &mut row);
+            mean.iter_mut().zip(&row).for_each(|(m, p)| *m = *m + *p * (1.0 / k as f64));
             task.p.extend(&row);
             task.ln_p.extend(row.iter().map(|p| p.ln()));
         }
-        let s: Vec<f64> = rest.iter().map(|&k| rows.support(i)[k]).collect();
-        evidence(
-            &s,
-            &relative,
-            &log_rows,
-            &mut chances,
-            &mut task.phi[i * k * EVIDENCE..(i + 1) * k * EVIDENCE],
-        );
+        scatter(&own, own_mean);
+        means.add_rows(&mean, count);
+        let support = |k: &usize| Lanes(std::array::from_fn(|i| rows.support(place(i))[*k]));
+        let s: Vec<Lanes> = rest.iter().map(support).collect();
+        let phi = &mut task.phi[block * k * EVIDENCE..(block + 1) * k * EVIDENCE];
+        evidence(&s, &relative, &log_rows, &mut chances, phi);
     }
     task.uniform = log_loss(&own_mean, &task.labels, c);
-    task.d = share_term(judgement, &mean);
+    task.d = share_term(judgement, &means.means());
     let aligned = aligned(&task);
     Some(PseudoTarget { history: q, rest, task, aligned })
 }
@@ -178,18 +186,20 @@ fn pseudo_target(world: &SourceScores, judgement: &CrossLoss, q: usize) -> Optio
 /// The task with its class shares known: every teacher moved to them, and the gate's logits too before they
 /// are judged.
 fn aligned(task: &Task) -> Task {
-    let (k, c) = (task.teachers, task.classes);
+    let (k, c, n) = (task.teachers, task.classes, task.labels.len());
     let mut shares = vec![0.0; c];
-    task.labels.iter().for_each(|y| shares[usize::from(*y)] += 1.0 / task.labels.len() as f64);
+    task.labels.iter().for_each(|y| shares[usize::from(*y)] += 1.0 / n as f64);
     floor(&mut shares, LEAST_SHARE);
     let mut out = Task { d: vec![0.0; c], ..task.clone() };
     for teacher in 0..k {
-        let rows = || (0..task.labels.len()).map(move |i| (i * k + teacher) * c);
-        let ln_p: Vec<f64> = rows().flat_map(|at| &task.ln_p[at..at + c]).copied().collect();
+        let stack = |block: usize| (block * k + teacher) * c..(block * k + teacher + 1) * c;
+        let mut ln_p = vec![0.0; n * c];
+        for (block, rows) in ln_p.chunks_mut(LANES * c).enumerate() {
+            scatter(&task.ln_p[stack(block)], rows);
+        }
         let constants = shift_to_shares(&ln_p, &shares);
-        for at in rows() {
-            let (p, ln_p) = (&mut out.p[at..at + c], &mut out.ln_p[at..at + c]);
-            align(&constants, p, ln_p);
+        for block in 0..n.div_ceil(LANES) {
+            align(&constants, &mut out.p[stack(block)], &mut out.ln_p[stack(block)]);
         }
     }
     out.shares = Some(shares);
@@ -197,8 +207,8 @@ fn aligned(task: &Task) -> Task {
 }
 
 /// floor(softmax(slope ln p), .001).
-fn own_row(ln_own: &[f64], slope: f64, out: &mut [f64]) {
-    out.iter_mut().zip(ln_own).for_each(|(o, z)| *o = slope * z);
+fn own_row(ln_own: &[Lanes], slope: f64, out: &mut [Lanes]) {
+    out.iter_mut().zip(ln_own).for_each(|(o, z)| *o = *z * slope);
     softmax(out);
     floor(out, CALIBRATED_FLOOR);
 }

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::models::trees::simd::vectorised;
 use crate::relevance::maths::newton::{Local, minimize};
-use crate::relevance::maths::probability::{floor, softmax, steep_floor};
+use crate::relevance::maths::probability::{floor, logits, softmax, steep_floor};
+use crate::relevance::maths::real::{LANES, Lanes, Real, gather, scatter};
 
 const TOLERANCE: f64 = 1e-12;
 
@@ -25,18 +27,21 @@ impl Calibration {
 
     /// Turns raw scores `[n, C]` into the logarithms of own-calibrated ones, in place.
     pub fn apply_ln(&self, raw: &mut [f64]) {
-        let least = steep_floor();
-        let mut p = vec![0.0; self.bias.len()];
-        for row in raw.chunks_exact_mut(self.bias.len()) {
-            floor(row, least);
-            let first = row[0];
-            for (p, b) in row.iter_mut().zip(&self.bias) {
-                // Only differences of logits count, so one logarithm is spared.
-                *p = if *p == first { *b } else { self.slope * (*p / first).ln() + b };
-            }
-            p.copy_from_slice(row);
-            let total = softmax(&mut p);
-            row.iter_mut().for_each(|z| *z -= total);
+        let (least, classes) = (steep_floor(), self.bias.len());
+        let (mut z, mut p) = (vec![Lanes::splat(1.0); classes], vec![Lanes::default(); classes]);
+        for rows in raw.chunks_mut(LANES * classes) {
+            gather(rows, &mut z);
+            vectorised(
+                #[inline(always)]
+                || {
+                    floor(&mut z, least);
+                    logits(&mut z, self.slope, &self.bias);
+                    p.copy_from_slice(&z);
+                    let total = softmax(&mut p);
+                    z.iter_mut().for_each(|z| *z = *z - total);
+                },
+            );
+            scatter(&z, rows);
         }
     }
 }

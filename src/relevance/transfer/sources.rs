@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::models::trees::simd::vectorised;
 use crate::relevance::maths::probability::{CALIBRATED_FLOOR, SHARE_FLOOR, floor, softmax, spaced_rows};
+use crate::relevance::maths::real::{LANES, Lanes, Real};
 use crate::relevance::transfer::calibrate::{Calibration, Part, foreign_slope, own_calibration};
 use crate::relevance::transfer::reliability::Tables;
 
@@ -169,20 +171,32 @@ impl SourceScores {
             Source::Tables(tables) => return tables.cross_loss(k, slope),
         };
         let judges = Self::judges(history, k == q);
-        let mut p = vec![0.0; self.classes];
-        let (mut sum, mut product) = (0.0, 1.0);
-        for i in 0..judges.len() {
-            let row = judges.at(i);
-            let ln_own = &history.ln_own[k][row * self.classes..(row + 1) * self.classes];
-            product *= inverse(ln_own, slope, usize::from(history.labels[row]), &mut p);
+        let (classes, ln_own) = (self.classes, &history.ln_own[k]);
+        let mut p = vec![Lanes::default(); classes];
+        let (mut sum, mut product) = (0.0, Lanes::splat(1.0));
+        for first in (0..judges.len()).step_by(LANES) {
+            let count = LANES.min(judges.len() - first);
+            for i in 0..count {
+                let row = judges.at(first + i) * classes;
+                let z = &ln_own[row..row + classes];
+                p.iter_mut().zip(z).for_each(|(p, z)| p.0[i] = slope * z);
+            }
+            let total = vectorised(
+                #[inline(always)]
+                || floored(&mut p),
+            );
+            for i in 0..count {
+                let y = history.labels[judges.at(first + i)];
+                product.0[i] *= total.0[i] / p[usize::from(y)].0[i];
+            }
             // One logarithm serves many rows; a factor is at most about 1 / .001, so thirty of them are far
             // from overflow.
-            if i % 30 == 29 {
-                sum += product.ln();
-                product = 1.0;
+            if first / LANES % 30 == 29 {
+                sum += product.ln().rows().iter().sum::<f64>();
+                product = Lanes::splat(1.0);
             }
         }
-        Some((sum + product.ln()) / judges.len() as f64)
+        Some((sum + product.ln().rows().iter().sum::<f64>()) / judges.len() as f64)
     }
 
     /// Class shares `[C]` of history `k`, at least .01.
@@ -198,13 +212,14 @@ impl SourceScores {
     }
 }
 
-/// 1 / calibrated probability of class `y`: that of floor(softmax(slope ln p), .001).
-#[inline]
-fn inverse(ln_own: &[f64], slope: f64, y: usize, p: &mut [f64]) -> f64 {
-    p.iter_mut().zip(ln_own).for_each(|(p, z)| *p = slope * z);
+/// Logits to max(softmax, .001), in place; returns their sum, by which they are to be divided.
+#[inline(always)]
+fn floored(p: &mut [Lanes]) -> Lanes {
     softmax(p);
-    p.iter_mut().for_each(|p| *p = p.max(CALIBRATED_FLOOR));
-    p.iter().sum::<f64>() / p[y]
+    p.iter_mut().fold(Lanes::default(), |sum, p| {
+        *p = p.at_least(Lanes::splat(CALIBRATED_FLOOR));
+        sum + *p
+    })
 }
 
 enum Rows<'a> {

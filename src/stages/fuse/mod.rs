@@ -18,6 +18,7 @@ use crate::lake::bridge::to_arrow;
 use crate::lake::part::{self, Part, Purpose};
 use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::maths::exact_sum::ExactMeans;
+use crate::relevance::maths::real::{Lanes, Real};
 use crate::relevance::profile::distance::{Distances, LEAST_JS};
 use crate::relevance::training::calculator::Calculator;
 use crate::relevance::training::pooled::NAME;
@@ -26,7 +27,7 @@ use crate::run::fold::Fold;
 use crate::stages::artifacts::{
     COUNTED_PROFILE, Profile, SCORED, SCORES, SOFT_LABELS, Scored, WEIGHTS, Weights,
 };
-use crate::stages::scores::{KNOWN, Scores, each_row, load_fuser};
+use crate::stages::scores::{KNOWN, Scores, load_fuser};
 use crate::stages::{Mapped, pieces, write_table};
 
 /// The map over the scores, and what is made of all of them.
@@ -112,17 +113,20 @@ fn fused_batch(
     means: &mut ExactMeans,
 ) -> Result<RecordBatch> {
     let (rows, classes) = (batch.num_rows(), run.pipeline.classes.len());
-    let mut floats = vec![Vec::with_capacity(rows); classes + fuser.scratch().weights.len() + 2];
+    let mut floats = vec![Vec::with_capacity(rows); classes + fuser.scratch::<Lanes>().weights.len() + 2];
     let mut agree = [const { Vec::new() }; 3];
     let mut broken = None;
-    each_row(fuser, &Scores::of(batch, teachers, classes)?, rows, |i, fused| {
+    fuser.each(&Scores::of(batch, teachers, classes)?.columns, 0..rows, |first, count, fused| {
         let values = fused.label.iter().chain(&fused.weights).chain([&fused.support, &fused.disagreement]);
-        floats.iter_mut().zip(values).for_each(|(column, v)| column.push(*v));
-        agree.iter_mut().zip(fused.agree).for_each(|(column, v)| column.push(v));
-        means.add(&fused.weights);
-        let sum: f64 = fused.label.iter().sum();
-        if !fused.label.iter().all(|p| (0.0..=1.0).contains(p)) || (sum - 1.0).abs() > 1e-12 {
-            broken = Some(i);
+        floats.iter_mut().zip(values).for_each(|(column, v)| column.extend_from_slice(&v.rows()[..count]));
+        let flags = agree.iter_mut().zip(&fused.agree);
+        flags.for_each(|(column, v)| column.extend(v.rows()[..count].iter().map(|v| *v > 0.0)));
+        means.add_rows(&fused.weights, count);
+        for i in 0..count {
+            let sum: f64 = fused.label.iter().map(|p| p.0[i]).sum();
+            if !fused.label.iter().all(|p| (0.0..=1.0).contains(&p.0[i])) || (sum - 1.0).abs() > 1e-12 {
+                broken = Some(first + i);
+            }
         }
     });
     if let Some(row) = broken {

@@ -12,12 +12,14 @@ use crate::relevance::fusion::base_rate::{
     self, LABEL_RIDGE, LEAST_LABELS, ShareRange, ShareShift, shift_beyond_chance, shift_to_labels,
     wanted_shares,
 };
+use crate::relevance::fusion::columns::Columns;
 use crate::relevance::fusion::fuse::Fuser;
 use crate::relevance::maths::exact_sum::ExactMeans;
+use crate::relevance::maths::real::of_row;
 use crate::run::context::Run;
 use crate::sources::labels::read_labels;
 use crate::stages::artifacts::{SCORES, Scored};
-use crate::stages::scores::{Row, Scores, each_row, over_scores, without};
+use crate::stages::scores::{Row, Scores, over_scores, without};
 
 /// What the user knows of the target's base rate, as far as it can be used: known shares win over labels.
 pub enum Known {
@@ -93,18 +95,17 @@ impl Known {
 
     /// The same for a fuser without teacher `k`, whose shares are those of the sampled rows (already without
     /// it).
-    pub fn constants_without(&self, k: usize, fuser: &Fuser, rows: &[Row]) -> Result<Vec<f64>> {
+    pub fn constants_without(&self, k: usize, fuser: &Fuser, rows: &Columns) -> Result<Vec<f64>> {
         let classes = fuser.blend().classes;
         match self {
             Known::Nothing => Ok(vec![0.0; classes]),
             Known::Shares(ranges) => {
-                let (mut means, mut fused) = (ExactMeans::new(classes), fuser.scratch());
-                let mut z = Vec::with_capacity(rows.len() * classes);
-                for (raw, s) in rows {
-                    fuser.row(raw, s, &mut fused);
-                    means.add(&fused.label);
-                    z.extend(&fused.z);
-                }
+                let mut means = ExactMeans::new(classes);
+                let mut z = Vec::with_capacity(rows.rows() * classes);
+                fuser.each(rows, 0..rows.rows(), |_, count, fused| {
+                    means.add_rows(&fused.label, count);
+                    (0..count).for_each(|i| z.extend(of_row(&fused.z, i)));
+                });
                 Ok(base_rate::shift_to_shares(&z, &wanted_shares(&means.means(), ranges)))
             }
             Known::Labels(labelled) => {
@@ -136,8 +137,9 @@ fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRan
         run,
         scored,
         || ExactMeans::new(classes),
-        |scores, rows, means: &mut ExactMeans| {
-            each_row(fuser, scores, rows, |_, fused| means.add(&fused.label));
+        |scores, means: &mut ExactMeans| {
+            let rows = 0..scores.columns.rows();
+            fuser.each(&scores.columns, rows, |_, count, fused| means.add_rows(&fused.label, count));
             Ok(())
         },
     )?;
@@ -147,8 +149,9 @@ fn shift_to_shares(run: &Run, scored: &Scored, fuser: &Fuser, ranges: &[ShareRan
             run,
             scored,
             || shift.sums(),
-            |scores, rows, sums| {
-                each_row(fuser, scores, rows, |_, fused| sums.add(&fused.z));
+            |scores, sums| {
+                let rows = 0..scores.columns.rows();
+                fuser.each(&scores.columns, rows, |_, count, fused| sums.add(&fused.z, count));
                 Ok(())
             },
         )?;
@@ -167,9 +170,7 @@ fn labelled(run: &Run, scored: &Scored, mut labels: HashMap<String, u16>) -> Res
             let scores = Scores::of(&batch, scored.active.len(), run.pipeline.classes.len())?;
             for i in 0..batch.num_rows() {
                 if let Some(class) = labels.remove(text.value(i)) {
-                    let (mut raw, mut s) = (Vec::new(), Vec::new());
-                    scores.row(i, &mut raw, &mut s);
-                    found.push((text.value(i).to_string(), Labelled { class, scores: (raw, s) }));
+                    found.push((text.value(i).to_string(), Labelled { class, scores: scores.row(i) }));
                 }
             }
             Ok(())

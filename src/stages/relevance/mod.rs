@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::lake::scan::ids;
 use crate::lake::store::files::write_json;
 use crate::relevance::fusion::alignment::{MOST_ROWS, Sample};
+use crate::relevance::fusion::columns::{Columns, OwnColumns};
 use crate::relevance::fusion::fuse::{Blend, Fuser};
 use crate::relevance::maths::exact_sum::ExactMeans;
 use crate::relevance::profile::distance::{Distances, irrelevant};
@@ -24,7 +25,7 @@ use crate::run::context::Run;
 use crate::sources::training;
 use crate::stages::artifacts::{COUNTED_POOLED, COUNTED_PROFILE, Fusion, Profile, SCORED, Scored, Settled};
 use crate::stages::relevance::base_rate::Known;
-use crate::stages::scores::{Row, Scores, over_scores, without};
+use crate::stages::scores::{Scores, over_scores};
 
 /// Accounts (at most) on which the label without each teacher is settled, those with the smallest hashes of
 /// their ids.
@@ -46,45 +47,55 @@ pub fn run(run: &Run) -> Result<()> {
             json!({"js": distances.js}),
         );
     }
-    let pooled_share = calculator.pooled_share(&distances);
-    let blend = calculator.blend(&distances)?;
-    let means = target_means(run, &scored, &blend)?;
-    let reference = Fuser::new(blend, &means);
-    let known = Known::of(run, &scored)?;
-    let sample = sample(run, &scored)?;
-    let fuser = match run.pipeline.fuse.method {
-        Method::Reference => reference,
-        Method::Aligned => calculator.align(&reference, sample.clone(), known.ranges()),
-    }
-    .with_pooled(pooled_share);
-    let constants = known.constants(run, &scored, &fuser)?;
-    let mut rows = sample.finish();
-    rows.truncate(ROWS_WITHOUT);
-    let without = (0..calculator.names().len())
-        .into_par_iter()
-        .map(|k| {
-            settle_without(
-                k,
-                run.pipeline.fuse.method,
-                &calculator,
-                calculator.blend_without(k, &distances)?,
-                pooled_share.filter(|_| k < calculator.teachers.len()),
-                &known,
-                &rows,
-            )
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let fusion = Fusion {
-        whole: Settled { means, alignment: fuser.alignment().cloned(), constants },
-        without,
-        domain_areas: domain_classifier::areas(run, &scored.active, &profile)?,
-        base_rate: known.name().to_string(),
-        pooled_share,
-    };
+    // neither keeps two threads busy
+    let (areas, settled) = rayon::join(
+        || domain_classifier::areas(run, &scored.active, &profile),
+        || settle(run, &scored, &calculator, &distances),
+    );
+    let (fusion, rows) = settled?;
+    let fusion = Fusion { domain_areas: areas?, ..fusion };
     let folder = run.directory.stage("relevance");
     write_json(run.directory.store, &folder.join("calculator.json"), &calculator)?;
     write_json(run.directory.store, &folder.join("fusion.json"), &fusion)?;
-    tables::write(run, &calculator, &distances, &fusion, &rows, &profile.known)
+    tables::write(run, &calculator, &distances, &fusion, &rows.columns().first(ROWS_WITHOUT), &profile.known)
+}
+
+/// What makes a soft label, apart from the calculator and the domain classifier; also a sample of the target.
+fn settle(
+    run: &Run,
+    scored: &Scored,
+    calculator: &Calculator,
+    distances: &Distances,
+) -> Result<(Fusion, OwnColumns)> {
+    let method = run.pipeline.fuse.method;
+    let pooled_share = calculator.pooled_share(distances);
+    let blend = calculator.blend(distances)?;
+    let (means, sample) = look(run, scored, &blend)?;
+    let reference = Fuser::new(blend, &means);
+    let known = Known::of(run, scored)?;
+    let sampled = sample.finish();
+    let sample = sampled.columns();
+    let fuser = match method {
+        Method::Reference => reference,
+        Method::Aligned => calculator.align(&reference, &sample, known.ranges()),
+    }
+    .with_pooled(pooled_share);
+    let constants = known.constants(run, scored, &fuser)?;
+    let rows = sample.first(ROWS_WITHOUT);
+    let without = |k: usize| {
+        let blend = calculator.blend_without(k, distances)?;
+        let pooled_share = pooled_share.filter(|_| k < calculator.teachers.len());
+        settle_without(k, method, calculator, blend, pooled_share, &known, &rows)
+    };
+    let without = (0..calculator.names().len()).into_par_iter().map(without).collect::<Result<Vec<_>>>()?;
+    let fusion = Fusion {
+        whole: Settled { means, alignment: fuser.alignment().cloned(), constants },
+        without,
+        domain_areas: Vec::new(),
+        base_rate: known.name().to_string(),
+        pooled_share,
+    };
+    Ok((fusion, sampled))
 }
 
 /// What the sampled accounts settle of the blend without teacher `k`.
@@ -95,18 +106,15 @@ fn settle_without(
     blend: Blend,
     pooled_share: Option<f64>,
     known: &Known,
-    rows: &[Row],
+    rows: &Columns,
 ) -> Result<Settled> {
-    let rows: Vec<Row> = rows.iter().map(|row| without(row, k, blend.classes)).collect();
-    let (mut means, mut scratch, mut sample) = (blend.means(), Vec::new(), Sample::default());
-    for (key, (raw, s)) in (0..).zip(&rows) {
-        blend.add(raw, &mut scratch, &mut means);
-        sample.add(key, raw, s);
-    }
+    let rows = rows.without(k, blend.classes);
+    let mut means = blend.means();
+    blend.add(&rows, &mut means);
     let reference = Fuser::new(blend, &means);
     let fuser = match method {
         Method::Reference => reference,
-        Method::Aligned => calculator.align(&reference, sample, known.ranges()),
+        Method::Aligned => calculator.align(&reference, &rows, known.ranges()),
     }
     .with_pooled(pooled_share);
     let constants = known.constants_without(k, &fuser, &rows)?;
@@ -144,30 +152,16 @@ fn train(run: &Run, scored: &Scored, profile: &Profile) -> Result<Calculator> {
     Ok(calculator)
 }
 
-/// Means of the calibrated scores over the target.
-fn target_means(run: &Run, scored: &Scored, blend: &Blend) -> Result<ExactMeans> {
-    let add = |scores: &Scores, rows: usize, means: &mut ExactMeans| {
-        let (mut raw, mut s, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
-        for i in 0..rows {
-            scores.row(i, &mut raw, &mut s);
-            blend.add(&raw, &mut scratch, means);
-        }
-        Ok(())
-    };
-    over_scores(run, scored, || blend.means(), add)
-}
-
-/// Accounts by the hash of their id, on which teachers are aligned.
-fn sample(run: &Run, scored: &Scored) -> Result<Sample> {
+/// Means of the calibrated scores over the target, and the accounts on which teachers are aligned: those with the
+/// smallest hashes of their ids.
+fn look(run: &Run, scored: &Scored, blend: &Blend) -> Result<(ExactMeans, Sample)> {
     let limit = (MOST_ROWS as f64 * 1.2 / scored.rows as f64 * u64::MAX as f64) as u64;
-    let add = |scores: &Scores, rows: usize, sample: &mut Sample| {
-        let (mut raw, mut s) = (Vec::new(), Vec::new());
-        let hashes = ids::hashes(scores.id)?;
-        for i in (0..rows).filter(|i| hashes[*i] <= limit) {
-            scores.row(i, &mut raw, &mut s);
-            sample.add(hashes[i], &raw, &s);
+    let add = |scores: &Scores, (means, sample): &mut (ExactMeans, Sample)| {
+        blend.add(&scores.columns, means);
+        for (row, hash) in ids::hashes(scores.id)?.into_iter().enumerate().filter(|(_, h)| *h <= limit) {
+            sample.add(hash, &scores.columns, row);
         }
         Ok(())
     };
-    over_scores(run, scored, Sample::default, add)
+    over_scores(run, scored, || (blend.means(), Sample::default()), add)
 }

@@ -16,8 +16,10 @@ use crate::relevance::findings::diversity::diversity;
 use crate::relevance::findings::{
     DropOne, Findings, Published, Seen, abroad, loss_change, own_skill, verdict,
 };
+use crate::relevance::fusion::columns::Columns;
 use crate::relevance::fusion::fuse::{Fused, Fuser};
 use crate::relevance::maths::probability::{argmax, entropy};
+use crate::relevance::maths::real::{Lanes, of_row};
 use crate::relevance::profile::distance::{Distances, irrelevant};
 use crate::relevance::profile::known::Known;
 use crate::relevance::training::calculator::Calculator;
@@ -27,7 +29,6 @@ use crate::relevance::training::rehearsal::Rehearsal;
 use crate::run::context::Run;
 use crate::stages::artifacts::{Fusion, SCORE_SKETCHES, Verdict};
 use crate::stages::fuse::risk_coverage;
-use crate::stages::scores::{Row, without};
 use crate::stages::write_table;
 
 /// Accounts that one worker fuses at a time.
@@ -40,24 +41,24 @@ pub fn write(
     calculator: &Calculator,
     distances: &Distances,
     fusion: &Fusion,
-    rows: &[Row],
+    rows: &Columns,
     known: &[Known],
 ) -> Result<()> {
     let fuser = fusion.fuser(calculator, distances)?;
-    let fused = fuse_all(&fuser, rows, None, Kept::of);
+    let fused = fuse_all(&fuser, rows, Kept::of);
     let published = match run.pipeline.fuse.method {
         Method::Aligned => Published::Aligned,
         Method::Reference => Published::Default,
     };
     let rehearsals = calculator.rehearsed();
-    let mut drops = Vec::new();
+    let (classes, mut drops) = (run.pipeline.classes.len(), Vec::new());
     for (k, without_k) in fusion.fusers_without(calculator, distances)?.iter().enumerate() {
         drops.push(drop_one(
             k,
             published,
             (calculator, &rehearsals),
             &fused,
-            &fuse_all(without_k, rows, Some(k), |f| f.label.clone()),
+            &fuse_all(without_k, &rows.without(k, classes), |f, i| of_row(&f.label, i).collect()),
         ));
     }
     drops.extend(calculator.repeats.iter().map(|r| repeat(&r.name, &r.same_as)));
@@ -152,37 +153,32 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(fused: &Fused) -> Kept {
+    fn of(fused: &Fused<Lanes>, i: usize) -> Kept {
         Kept {
-            label: fused.label.clone(),
-            weights: fused.weights.clone(),
-            agree: fused.agree,
-            p: fused.p.clone(),
-            pooled: fused.pooled.clone(),
+            label: of_row(&fused.label, i).collect(),
+            weights: of_row(&fused.weights, i).collect(),
+            agree: fused.agree.map(|agree| agree.0[i] > 0.0),
+            p: of_row(&fused.p, i).collect(),
+            pooled: of_row(&fused.pooled, i).collect(),
         }
     }
 }
 
-/// Fuses the rows, without teacher `left` if one is named.
+/// Fuses the rows and keeps something of each.
 fn fuse_all<T: Send>(
     fuser: &Fuser,
-    rows: &[Row],
-    left: Option<usize>,
-    keep: impl Fn(&Fused) -> T + Sync,
+    rows: &Columns,
+    keep: impl Fn(&Fused<Lanes>, usize) -> T + Sync,
 ) -> Vec<T> {
-    let classes = fuser.blend().classes;
-    let chunk = |rows: &[Row]| -> Vec<T> {
-        let mut room = fuser.scratch();
-        rows.iter()
-            .map(|row| {
-                let shorter = left.map(|k| without(row, k, classes));
-                let (raw, s) = shorter.as_ref().unwrap_or(row);
-                fuser.row(raw, s, &mut room);
-                keep(&room)
-            })
-            .collect()
+    let chunk = |first: usize| -> Vec<T> {
+        let mut kept = Vec::with_capacity(CHUNK);
+        fuser.each(rows, first..rows.rows().min(first + CHUNK), |_, count, fused| {
+            kept.extend((0..count).map(|i| keep(fused, i)));
+        });
+        kept
     };
-    rows.par_chunks(CHUNK).flat_map_iter(chunk).collect()
+    let firsts: Vec<usize> = (0..rows.rows()).step_by(CHUNK).collect();
+    firsts.into_par_iter().flat_map_iter(chunk).collect()
 }
 
 fn mean(rows: &[Kept], of: impl Fn(&Kept) -> f64) -> f64 {
