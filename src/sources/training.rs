@@ -14,6 +14,7 @@ use crate::features::block::Block;
 use crate::lake::scan::source::BATCH_ROWS;
 use crate::process::cancel;
 use crate::process::log::Log;
+use crate::relevance::maths::probability::{rows_within, spaced_rows};
 use crate::relevance::profile::profiles::{FeatureProfile, Profiles, Summary};
 use crate::relevance::profile::support::Support;
 use crate::relevance::training::calculator::{Calculator, Repeat};
@@ -32,6 +33,8 @@ use crate::teacher::{Teacher, Workspace};
 const FEATURES_AT_ONCE: usize = 8;
 const MOST_AT_ONCE: usize = 512;
 const VALUES_AT_ONCE: usize = 1 << 18;
+/// Rows of a history (evenly spaced) that every teacher is judged on; more of them move no number that counts.
+const JUDGED_ROWS: usize = 20_000;
 /// Values of a history's blocks that are in memory at a time where there are several.
 const VALUES_WAITING: usize = 1 << 22;
 
@@ -130,39 +133,40 @@ pub fn train(
     pooled: Option<Fitted>,
 ) -> Result<(Calculator, Differences)> {
     let support = Support::new(&profiles);
-    let mut differences = Differences::new(active.len());
     let shared = active.iter().any(|k| panel.teachers[*k].bundle.profile_path().is_some());
     let models = active
         .iter()
         .filter(|_| shared)
         .map(|&k| model_digest(&panel.teachers[k]))
         .collect::<Result<Vec<_>>>()?;
-    // One history after the other: the pages of a wide one take a hundred megabytes while it is read. Its
-    // blocks are scored side by side.
-    let worlds = active
-        .iter()
+    // Narrow histories side by side, wide ones one after the other: the pages of a wide one take a hundred
+    // megabytes while it is read.
+    let at_once = if blocks_waiting(panel) > 1 { 1 } else { active.len().max(1) };
+    let judged = active
+        .par_iter()
         .enumerate()
+        .with_min_len(at_once)
         .map(|(place, &k)| {
             let teacher = &panel.teachers[k];
-            let history = match history::open(teacher, panel.features, panel.pipeline.target.non_finite)? {
-                Some(history) => Some(sources::Known::Rows(history_of(
-                    panel,
-                    active,
-                    teacher,
-                    &history,
-                    &support,
-                    &profiles,
-                    &mut differences,
-                )?)),
-                None => owner_profile::tables(panel, active, &models, place)?.map(sources::Known::Tables),
-            };
-            Ok(sources::Teacher {
-                name: teacher.name().to_string(),
-                rows: teacher.bundle.training.rows,
-                history,
-            })
+            let (history, differences) =
+                match history::open(teacher, panel.features, panel.pipeline.target.non_finite)? {
+                    Some(history) => {
+                        let (known, differences) =
+                            history_of(panel, active, teacher, &history, &support, &profiles)?;
+                        (Some(sources::Known::Rows(known)), differences)
+                    }
+                    None => (
+                        owner_profile::tables(panel, active, &models, place)?.map(sources::Known::Tables),
+                        Differences::new(active.len()),
+                    ),
+                };
+            let (name, rows) = (teacher.name().to_string(), teacher.bundle.training.rows);
+            Ok((sources::Teacher { name, rows, history }, differences))
         })
         .collect::<Result<Vec<_>>>()?;
+    let (worlds, apart): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
+    let mut differences = Differences::new(active.len());
+    apart.iter().for_each(|other| differences.merge(other));
     let members = active
         .par_iter()
         .with_max_len(1)
@@ -173,6 +177,12 @@ pub fn train(
     Ok((Calculator::train(&world, profiles, members, classes, pooled)?, differences))
 }
 
+/// Blocks of a history that are in memory at a time: one for each thread, or as many as memory is given for.
+fn blocks_waiting(panel: Panel) -> usize {
+    (VALUES_WAITING / (BATCH_ROWS * panel.features.len()).max(1)).clamp(1, rayon::current_num_threads())
+}
+
+/// What every teacher says of a history, and how different what they say is.
 fn history_of(
     panel: Panel,
     active: &[usize],
@@ -180,28 +190,30 @@ fn history_of(
     history: &History,
     support: &Support,
     profiles: &Profiles,
-    differences: &mut Differences,
-) -> Result<sources::History> {
+) -> Result<(sources::History, Differences)> {
+    let mut differences = Differences::new(active.len());
     let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
     let classes = panel.pipeline.classes.len();
-    let mut scores = vec![Vec::with_capacity(history.rows() * classes); active.len()];
-    let chosen = pseudo_rows(history.rows());
+    let judged = spaced_rows(history.rows(), JUDGED_ROWS);
+    let mut scores = vec![Vec::with_capacity(judged.len() * classes); active.len()];
+    let chosen: Vec<usize> = pseudo_rows(judged.len()).into_iter().map(|place| judged[place]).collect();
     let mut supports = Vec::with_capacity(chosen.len() * active.len());
     let places = profiled(profiles, panel.features)?;
-    let judge = |(first, block): &(usize, Block)| -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
+    let judge = |(first, whole): &(usize, Block)| -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
         cancel::check()?;
+        let rows = *first..first + whole.rows;
+        let stand_in = whole.take(&rows_within(&chosen, rows.clone()));
+        let of_block = rows_within(&judged, rows);
+        let block = if of_block.len() == whole.rows { whole } else { &whole.take(&of_block) };
         let (matrix, mut work) = (panel.plan.encode(block), Workspace::default());
         let score = |&k: &usize| {
             let mut own = vec![0.0; block.rows * classes];
             panel.teachers[k].score(&panel.encoders[k], block, &matrix, &mut work, &mut own).map(|()| own)
         };
         let scores = active.iter().map(score).collect::<Result<Vec<_>>>()?;
-        let rows = *first..first + block.rows;
-        let of_block: Vec<usize> =
-            chosen.iter().filter(|row| rows.contains(row)).map(|row| row - first).collect();
-        Ok((scores, support_of(support, &places, &block.take(&of_block))))
+        Ok((scores, support_of(support, &places, &stand_in)))
     };
-    let mut judged = |blocks: &mut Vec<(usize, Block)>| -> Result<()> {
+    let mut judge_all = |blocks: &mut Vec<(usize, Block)>| -> Result<()> {
         for (own, support) in blocks.par_iter().map(judge).collect::<Result<Vec<_>>>()? {
             differences.add(&own.iter().map(Vec::as_slice).collect::<Vec<_>>());
             scores.iter_mut().zip(own).for_each(|(all, own)| all.extend(own));
@@ -210,16 +222,20 @@ fn history_of(
         blocks.clear();
         Ok(())
     };
-    // a block for each thread, or as many as memory is given for
-    let most =
-        (VALUES_WAITING / (BATCH_ROWS * panel.features.len()).max(1)).clamp(1, rayon::current_num_threads());
+    let most = blocks_waiting(panel);
     let (mut first, mut waiting) = (0, Vec::with_capacity(most));
     history.blocks(|block| {
         let rows = block.rows;
         waiting.push((first, block));
         first += rows;
-        if waiting.len() == most { judged(&mut waiting) } else { Ok(()) }
+        if waiting.len() == most { judge_all(&mut waiting) } else { Ok(()) }
     })?;
-    judged(&mut waiting)?;
-    Ok(sources::History { labels, held_out, scores, support: supports })
+    judge_all(&mut waiting)?;
+    let history = sources::History {
+        labels: judged.iter().map(|row| labels[*row]).collect(),
+        held_out: held_out.map(|held| judged.iter().map(|row| held[*row]).collect()),
+        scores,
+        support: supports,
+    };
+    Ok((history, differences))
 }

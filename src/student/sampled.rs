@@ -19,6 +19,7 @@ use crate::student::sample::Sample;
 /// linfa's default penalty is on the sum of losses, as ours.
 const PENALTY: f64 = 1.0;
 const MAX_STEPS: u64 = 1000;
+/// Gradient of the mean loss at which the search may end; linfa's is of the sum.
 const TOLERANCE: f64 = 1e-4;
 /// The logit of a class that was never drawn.
 const NEVER: f64 = -15.0;
@@ -48,9 +49,10 @@ fn draw(sample: &Sample, row: usize, seed: u64) -> usize {
 
 /// [constant, weights] of the second class.
 fn binary(x: Array2<f64>, labels: Array1<usize>) -> Result<Vec<f64>> {
+    let tolerance = TOLERANCE * x.nrows() as f64;
     let dataset = DatasetBase::new(x, labels);
     let params =
-        LogisticRegression::default().alpha(PENALTY).max_iterations(MAX_STEPS).gradient_tolerance(TOLERANCE);
+        LogisticRegression::default().alpha(PENALTY).max_iterations(MAX_STEPS).gradient_tolerance(tolerance);
     let model = params.fit(&dataset).map_err(refused)?;
     let sign = if model.labels().pos.class == 1 { 1.0 } else { -1.0 };
     let solution: Vec<f64> =
@@ -66,12 +68,12 @@ fn binary(x: Array2<f64>, labels: Array1<usize>) -> Result<Vec<f64>> {
 
 /// [constant, weights] of every class.
 fn several(x: Array2<f64>, labels: Array1<usize>, classes: usize) -> Result<Vec<f64>> {
-    let width = x.ncols() + 1;
+    let (width, tolerance) = (x.ncols() + 1, TOLERANCE * x.nrows() as f64);
     let dataset = DatasetBase::new(x, labels);
     let params = MultiLogisticRegression::default()
         .alpha(PENALTY)
         .max_iterations(MAX_STEPS)
-        .gradient_tolerance(TOLERANCE);
+        .gradient_tolerance(tolerance);
     let model = params.fit(&dataset).map_err(refused)?;
     let mut solution = vec![0.0; width * classes];
     (0..classes).for_each(|class| solution[class * width] = NEVER);

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::features::coded::{CodedFeature, coded_columns};
 use crate::lake::part;
-use crate::relevance::maths::probability::spaced_rows;
+use crate::relevance::maths::probability::{rows_within, spaced_rows};
 use crate::run::context::Run;
 use crate::sources::history;
 use crate::stages::artifacts::{Profile, SAMPLE};
@@ -59,12 +59,15 @@ fn area_of(run: &Run, k: usize, features: &[CodedFeature], target: &[Vec<f32>]) 
     let non_finite = run.pipeline.target.non_finite;
     let Some(history) = history::open(teacher, &run.inputs.features, non_finite)? else { return Ok(None) };
     let mut columns = vec![Vec::new(); features.len()];
+    let (chosen, mut first) = (spaced_rows(history.rows(), ROWS), 0);
     history.blocks(|block| {
-        let more = coded_columns(features, &run.inputs.features, &block)?;
+        let rows = rows_within(&chosen, first..first + block.rows);
+        first += block.rows;
+        let more = coded_columns(features, &run.inputs.features, &block.take(&rows))?;
         columns.iter_mut().zip(more).for_each(|(column, more)| column.extend(more));
         Ok(())
     })?;
-    let history = thin(&columns);
+    let history = columns;
     let rows = [history.first().map_or(0, Vec::len), target.first().map_or(0, Vec::len)];
     let kinds: Vec<student::Kind> = features.iter().map(fit::student_kind).collect();
     let half = |odd: usize| -> Vec<Vec<f32>> {
