@@ -18,6 +18,7 @@ use crate::error::{self, Error, Result};
 use crate::features::block::{Block, Feature};
 use crate::features::coded::CodedFeature;
 use crate::features::column;
+use crate::lake::scan::source::BATCH_ROWS;
 use crate::lake::scan::{Accounts, ids, repeated};
 use crate::lake::store::files::{read, write_atomic};
 use crate::relevance::profile::distance::summary_wasserstein;
@@ -33,6 +34,8 @@ use crate::sources::{pooled, repeats, training};
 use crate::stages::artifacts::{FEATURE_SKETCHES, POOLED, PROFILE, Profile, id_hashes};
 use crate::stages::{Mapped, state};
 
+/// Values that wait to be counted: the counters of a column are used for many rows while they are in the cache.
+const VALUES_WAITING: usize = 1 << 21;
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
 
@@ -266,6 +269,14 @@ impl Seen {
         Seen { rows: 0, sketches, odd: vec![column::NonFinite::default(); features.len()] }
     }
 
+    /// Counts the values of some blocks, one column after the other.
+    fn add(&mut self, blocks: &mut Vec<Block>) {
+        for (j, sketch) in self.sketches.iter_mut().enumerate() {
+            blocks.iter().for_each(|block| sketch.add(&block.columns[j]));
+        }
+        blocks.clear();
+    }
+
     fn not_finite<'a>(
         &'a self,
         features: &'a [Feature],
@@ -293,7 +304,8 @@ fn sketch(run: &Run, accounts: &Accounts, pieces: Range<usize>, id: Option<&Stri
         || Seen::new(features),
         |piece, seen| {
             let before = seen.rows;
-            let mut hashes = Vec::new();
+            let (mut hashes, mut waiting) = (Vec::new(), Vec::new());
+            let most = VALUES_WAITING / (BATCH_ROWS * features.len().max(1));
             accounts.read(&accounts.units()[piece], &columns, |batch, _| {
                 if let Some(id) = id {
                     let found = ids::hashes(batch.column(0));
@@ -302,9 +314,13 @@ fn sketch(run: &Run, accounts: &Accounts, pieces: Range<usize>, id: Option<&Stri
                 let block =
                     Block::decode(&batch, features, &mut seen.odd).map_err(|e| e.file(accounts.place()))?;
                 seen.rows += block.rows as u64;
-                seen.sketches.iter_mut().zip(&block.columns).for_each(|(sketch, column)| sketch.add(column));
+                waiting.push(block);
+                if waiting.len() >= most {
+                    seen.add(&mut waiting);
+                }
                 Ok(())
             })?;
+            seen.add(&mut waiting);
             if id.is_some() {
                 repeated::write(run.directory.store, &id_hashes(run, piece), hashes)?;
             }

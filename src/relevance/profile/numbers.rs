@@ -9,6 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::models::trees::simd::vectorised;
+
 /// Values that are held as they are before a sketch goes over to buckets.
 pub const EXACT: usize = 65_536;
 /// Order statistics that a scenario gives to the common edges.
@@ -71,7 +73,10 @@ impl NumberSketch {
             }
             // keys first, then counts, none of which waits for the one before it
             let mut keys = [0; TOGETHER];
-            keys.iter_mut().zip(values).for_each(|(k, v)| *k = key(*v));
+            vectorised(
+                #[inline(always)]
+                || keys.iter_mut().zip(values).for_each(|(k, v)| *k = key(*v)),
+            );
             let buckets = self.collapse();
             keys.iter().zip(values).for_each(|(k, v)| count(buckets, *k, u32::from(!v.is_nan())));
         }
@@ -87,16 +92,29 @@ impl NumberSketch {
 
     /// Takes numbers into the extremes and counts NaN; how many of them there are.
     fn see(&mut self, values: &[f64]) -> usize {
-        let (mut min, mut max, mut nans) = (self.min, self.max, 0);
-        for &v in values {
-            // no comparison holds for NaN
-            min = if v < min { v + 0.0 } else { min };
-            max = if v > max { v + 0.0 } else { max };
-            nans += usize::from(v.is_nan());
-        }
-        (self.min, self.max) = (min, max);
-        self.nans += nans as u64;
-        nans
+        const WIDTH: usize = 8;
+        let (mut min, mut max) = ([f64::INFINITY; WIDTH], [f64::NEG_INFINITY; WIDTH]);
+        let mut nans = [0u64; WIDTH];
+        let (eights, rest) = values.as_chunks::<WIDTH>();
+        let mut see = |values: &[f64]| {
+            for (i, &v) in values.iter().enumerate() {
+                // no comparison holds for NaN
+                min[i] = if v < min[i] { v } else { min[i] };
+                max[i] = if v > max[i] { v } else { max[i] };
+                nans[i] += u64::from(v.is_nan());
+            }
+        };
+        vectorised(
+            #[inline(always)]
+            || eights.iter().for_each(|values| see(values)),
+        );
+        see(rest);
+        // -0.0 becomes 0.0
+        self.min = min.iter().fold(self.min, |least, v| least.min(v + 0.0));
+        self.max = max.iter().fold(self.max, |most, v| most.max(v + 0.0));
+        let found: u64 = nans.iter().sum();
+        self.nans += found;
+        found as usize
     }
 
     /// Adds what another sketch has seen.
@@ -133,7 +151,7 @@ impl NumberSketch {
             }
             None => {
                 let mut sorted = self.values.clone();
-                sorted.sort_unstable_by(f64::total_cmp);
+                radsort::sort(&mut sorted);
                 sorted.iter().for_each(|v| runs.push(*v, 1));
             }
         }
@@ -168,7 +186,7 @@ struct Written {
 impl From<NumberSketch> for Written {
     fn from(sketch: NumberSketch) -> Written {
         let NumberSketch { nulls, nans, min, max, mut values, buckets } = sketch;
-        values.sort_unstable_by(f64::total_cmp);
+        radsort::sort(&mut values);
         let buckets = buckets.map(|pages| {
             let (mut out, mut last) = (Vec::new(), -MIDDLE);
             each_bucket(&pages, |key, n| {
@@ -208,11 +226,13 @@ impl TryFrom<Written> for NumberSketch {
 
 /// Bucket of a value. Buckets are half-open upwards, `[lowest(key), lowest(key + 1))`, on both sides of zero,
 /// so that an edge at the lowest value of a bucket splits no bucket.
-#[inline]
+#[inline(always)]
 fn key(v: f64) -> i32 {
     let sign = v.to_bits().cast_signed() >> 63;
     let size = (v.to_bits() & !(1 << 63)).cast_signed();
-    (((size ^ sign) - sign) >> DROPPED) as i32
+    let signed = (size ^ sign) - sign;
+    // an unsigned shift, which processors have for several numbers at a time
+    ((signed.cast_unsigned() ^ (1 << 63)) >> DROPPED) as i32 - MIDDLE
 }
 
 /// The lowest value of a bucket.

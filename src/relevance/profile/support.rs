@@ -4,7 +4,8 @@
 //! profiles. The logarithms are looked up in a table, so an account costs one bin search and K additions for
 //! each feature. A teacher without history has the mean of the others.
 
-use crate::relevance::profile::bins::{Bins, NUMBER_BINS};
+use crate::models::trees::simd::vectorised;
+use crate::relevance::profile::bins::Bins;
 use crate::relevance::profile::profiles::Profiles;
 
 const CLIP: f64 = 3.0;
@@ -12,8 +13,6 @@ const CLIP: f64 = 3.0;
 const BLOCK: usize = 512;
 /// Sums of a row are padded to a multiple of this, so that they are added in whole vectors.
 const LANES: usize = 4;
-/// Edges of a number and padding: a power of two for the bin search.
-const SLOTS: usize = NUMBER_BINS.next_power_of_two();
 
 /// A column of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +34,8 @@ pub struct Support {
 
 #[derive(Debug, Clone)]
 struct Table {
-    /// For a number: the edges, then NaN, which no value reaches.
-    edges: [f64; SLOTS],
+    /// Of a number.
+    edges: Vec<f64>,
     null: usize,
     /// clip(ln(h / ref)) `[B, sources padded]`.
     ratio: Vec<f64>,
@@ -98,10 +97,7 @@ impl Support {
 
 impl Table {
     fn new(bins: &Bins, shares: &[Vec<f64>], sources: usize) -> Self {
-        let mut edges = [f64::NAN; SLOTS];
-        if let Bins::Number(known) = bins {
-            edges.iter_mut().zip(known).for_each(|(e, k)| *e = *k);
-        }
+        let edges = if let Bins::Number(edges) = bins { edges.clone() } else { Vec::new() };
         let lanes = sources.next_multiple_of(LANES);
         let mut ratio = vec![0.0; bins.count() * lanes];
         for (bin, row) in ratio.chunks_exact_mut(lanes.max(1)).enumerate() {
@@ -119,9 +115,7 @@ impl Table {
         let mut bins = [0u16; BLOCK];
         let n = sums.len() / lanes;
         match column {
-            Column::Number(values) => {
-                bins.iter_mut().zip(&values[start..start + n]).for_each(|(b, v)| *b = self.bin(*v))
-            }
+            Column::Number(values) => self.bins(&values[start..start + n], &mut bins),
             Column::Category { codes, bin_of } => {
                 let null = self.null as u16;
                 bins.iter_mut()
@@ -137,15 +131,18 @@ impl Table {
         }
     }
 
-    /// Number of edges at or below `v`, by halving without branches; null for NaN.
-    #[inline]
-    fn bin(&self, v: f64) -> u16 {
-        let mut below = 0;
-        let mut step = SLOTS / 2;
-        while step > 0 {
-            below += step * usize::from(self.edges[(below + step - 1) % SLOTS] <= v);
-            step /= 2;
+    /// Number of edges at or below each value, null for NaN. Edges are few: to compare with all of them, several
+    /// values at a time, is faster than to search.
+    fn bins(&self, values: &[f64], bins: &mut [u16; BLOCK]) {
+        let mut below = [0i64; BLOCK];
+        for edge in &self.edges {
+            vectorised(
+                #[inline(always)]
+                || below.iter_mut().zip(values).for_each(|(n, v)| *n += i64::from(*edge <= *v)),
+            );
         }
-        (if v.is_nan() { self.null } else { below }) as u16
+        for ((bin, n), v) in bins.iter_mut().zip(below).zip(values) {
+            *bin = if v.is_nan() { self.null as u16 } else { n as u16 };
+        }
     }
 }
