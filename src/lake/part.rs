@@ -40,6 +40,7 @@ pub struct Part<'a> {
     /// Fewer rows than a batch, that wait for more.
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
+    purpose: Purpose,
     beside: PathBuf,
     path: PathBuf,
 }
@@ -83,7 +84,7 @@ impl<'a> Part<'a> {
         let writer =
             ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(|e| failed(&e, path))?;
         let path = path.to_path_buf();
-        Ok(Part { store, writer, waiting: Vec::new(), waiting_rows: 0, beside, path })
+        Ok(Part { store, writer, waiting: Vec::new(), waiting_rows: 0, purpose, beside, path })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -120,8 +121,11 @@ impl<'a> Part<'a> {
     /// knows the digest of the rest.
     pub fn finish(mut self) -> Result<()> {
         self.write_waiting()?;
-        let Part { store, writer, beside, path, .. } = self;
+        let Part { store, writer, purpose, beside, path, .. } = self;
         writer.close().map_err(|e| failed(&e, &path))?;
+        if purpose == Purpose::Published {
+            store.begin_sync(&beside);
+        }
         put(store, &beside, &path)
     }
 }

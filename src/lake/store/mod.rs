@@ -50,6 +50,9 @@ pub trait Store: Sync {
     /// Makes a file's content, or a directory's entries, durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
 
+    /// Says that a file will be synced before long, so that the disk may begin.
+    fn begin_sync(&self, _path: &Path) {}
+
     /// Removes a file, or a directory with all it holds; nothing there is fine. Not atomic.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
@@ -148,6 +151,14 @@ impl Store for Real {
             // Some file systems take no request for a directory: its entries are theirs to keep.
             Err(e) if lacking(&e) && file.metadata()?.is_dir() => Ok(()),
             synced => synced,
+        }
+    }
+
+    fn begin_sync(&self, path: &Path) {
+        // Linux takes it as a wish to write what is not written yet. It is no promise: errors are for the sync.
+        #[cfg(target_os = "linux")]
+        if let Ok(file) = File::open(path) {
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
         }
     }
 
