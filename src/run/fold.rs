@@ -39,7 +39,7 @@ impl State for u64 {
 /// Sketches of the same features.
 impl State for Vec<Sketch> {
     fn merge(&mut self, other: Vec<Sketch>) {
-        self.iter_mut().zip(&other).for_each(|(a, b)| a.merge(b));
+        self.par_iter_mut().zip(&other).for_each(|(a, b)| a.merge(b));
     }
 }
 

@@ -9,9 +9,9 @@ use crate::lake::scan::{Accounts, ids};
 use crate::process::log::Log;
 use crate::relevance::training::calculator::Calculator;
 use crate::sources::calculator_file;
+use crate::teacher::Teacher;
 use crate::teacher::encode::{Encoder, Plan};
 use crate::teacher::features::features;
-use crate::teacher::{Teacher, Workspace};
 
 /// The opened inputs of a pipeline.
 pub struct Inputs {
@@ -85,13 +85,14 @@ impl Inputs {
     }
 
     /// Probabilities `[n, C]` of the target's classes for a block of accounts, of each of the teachers.
-    pub fn score(&self, teachers: &[usize], block: &Block, work: &mut Workspace) -> Result<Vec<Vec<f64>>> {
+    pub fn score(&self, teachers: &[usize], block: &Block) -> Result<Vec<Vec<f64>>> {
         let matrix = self.plan.encode(block);
         let score = |&k: &usize| {
             let mut out = vec![0.0; block.rows * self.classes];
-            self.teachers[k].score(&self.encoders[k], block, &matrix, work, &mut out).map(|()| out)
+            self.teachers[k].score(&self.encoders[k], block, &matrix, &mut out).map(|()| out)
         };
-        teachers.iter().map(score).collect()
+        // a thread that has nothing left to do takes a teacher from another; of several errors the first counts
+        teachers.par_iter().with_max_len(1).map(score).collect::<Vec<_>>().into_iter().collect()
     }
 
     /// Names of the features that the target holds.

@@ -26,15 +26,17 @@ use crate::sources::history::{self, History};
 use crate::sources::inputs::Panel;
 use crate::sources::owner_profile;
 use crate::sources::support::{profiled, support_of};
-use crate::teacher::{Teacher, Workspace};
+use crate::teacher::Teacher;
 
 /// Features that are summarised at a time: a summary holds up to a megabyte, one of few rows less, and each
 /// turn costs a look at every column of the file.
 const FEATURES_AT_ONCE: usize = 8;
 const MOST_AT_ONCE: usize = 512;
 const VALUES_AT_ONCE: usize = 1 << 18;
-/// Rows of a history (evenly spaced) that every teacher is judged on; more of them move no number that counts.
+/// Rows of a history (evenly spaced) that every teacher is judged on, or more where fewer held-out ones than these
+/// were among them; still more move no number that counts.
 const JUDGED_ROWS: usize = 20_000;
+const JUDGED_HELD_OUT: usize = 4_000;
 /// Values of a history's blocks that are in memory at a time where there are several.
 const VALUES_WAITING: usize = 1 << 22;
 
@@ -194,7 +196,9 @@ fn history_of(
     let mut differences = Differences::new(active.len());
     let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
     let classes = panel.pipeline.classes.len();
-    let judged = spaced_rows(history.rows(), JUDGED_ROWS);
+    let held = held_out.iter().flatten().filter(|held| **held).count();
+    let enough = if held == 0 { 0 } else { history.rows() * JUDGED_HELD_OUT / held };
+    let judged = spaced_rows(history.rows(), JUDGED_ROWS.max(enough));
     let mut scores = vec![Vec::with_capacity(judged.len() * classes); active.len()];
     let chosen: Vec<usize> = pseudo_rows(judged.len()).into_iter().map(|place| judged[place]).collect();
     let mut supports = Vec::with_capacity(chosen.len() * active.len());
@@ -205,10 +209,10 @@ fn history_of(
         let stand_in = whole.take(&rows_within(&chosen, rows.clone()));
         let of_block = rows_within(&judged, rows);
         let block = if of_block.len() == whole.rows { whole } else { &whole.take(&of_block) };
-        let (matrix, mut work) = (panel.plan.encode(block), Workspace::default());
+        let matrix = panel.plan.encode(block);
         let score = |&k: &usize| {
             let mut own = vec![0.0; block.rows * classes];
-            panel.teachers[k].score(&panel.encoders[k], block, &matrix, &mut work, &mut own).map(|()| own)
+            panel.teachers[k].score(&panel.encoders[k], block, &matrix, &mut own).map(|()| own)
         };
         let scores = active.iter().map(score).collect::<Result<Vec<_>>>()?;
         Ok((scores, support_of(support, &places, &stand_in)))

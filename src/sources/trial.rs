@@ -8,8 +8,8 @@ use crate::features::block::{Block, Feature};
 use crate::features::column::NonFinite;
 use crate::lake::scan::{Accounts, joined};
 use crate::relevance::maths::probability::spaced_rows;
+use crate::teacher::Teacher;
 use crate::teacher::encode::{Encoder, Plan};
-use crate::teacher::{Teacher, Workspace};
 
 /// Parts of the accounts that a sample is taken from.
 const PLACES: usize = 8;
@@ -81,6 +81,6 @@ pub fn decode(accounts: &Accounts, batch: &RecordBatch, features: &[Feature]) ->
 /// A teacher's probabilities of the rows, row-major `[rows, classes]`.
 pub fn scores(teacher: &Teacher, plan: &Plan, encoder: &Encoder, block: &Block) -> Result<Vec<f64>> {
     let mut out = vec![0.0; block.rows * teacher.classes()];
-    let score = teacher.score(encoder, block, &plan.encode(block), &mut Workspace::default(), &mut out);
+    let score = teacher.score(encoder, block, &plan.encode(block), &mut out);
     score.map_err(|e| e.with("teacher", teacher.name())).map(|()| out)
 }

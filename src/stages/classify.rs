@@ -118,13 +118,12 @@ fn by_student(
 }
 
 fn by_soft_label(run: &Run, parts: &mut Parts) -> Result<()> {
-    part::read(&SOFT_LABELS.part(run, parts.piece), |batch| {
-        let columns = run
-            .pipeline
-            .classes
-            .iter()
-            .map(|c| part::floats(&batch, &format!("p_{c}")))
-            .collect::<Result<Vec<_>>>()?;
+    let probabilities: Vec<String> = run.pipeline.classes.iter().map(|c| format!("p_{c}")).collect();
+    let names: Vec<&str> =
+        [&run.pipeline.target.id].into_iter().chain(&probabilities).map(String::as_str).collect();
+    part::read_columns(&SOFT_LABELS.part(run, parts.piece), Some(&names), |batch| {
+        let columns =
+            probabilities.iter().map(|name| part::floats(&batch, name)).collect::<Result<Vec<_>>>()?;
         let p: Vec<f64> = (0..batch.num_rows()).flat_map(|i| columns.iter().map(move |c| c[i])).collect();
         parts.write(batch.column(0).clone(), &p)
     })

@@ -36,6 +36,8 @@ use crate::stages::{Mapped, state};
 
 /// Values that wait to be counted: the counters of a column are used for many rows while they are in the cache.
 const VALUES_WAITING: usize = 1 << 21;
+/// Columns that one thread counts at least.
+const COLUMNS_TOGETHER: usize = 8;
 /// Levels of a category that the student tells apart.
 const STUDENT_LEVELS: usize = 256;
 
@@ -271,9 +273,12 @@ impl Seen {
 
     /// Counts the values of some blocks, one column after the other.
     fn add(&mut self, blocks: &mut Vec<Block>) {
-        for (j, sketch) in self.sketches.iter_mut().enumerate() {
-            blocks.iter().for_each(|block| sketch.add(&block.columns[j]));
-        }
+        // a thread that has nothing left to do takes some columns from another
+        self.sketches
+            .par_iter_mut()
+            .enumerate()
+            .with_min_len(COLUMNS_TOGETHER)
+            .for_each(|(j, sketch)| blocks.iter().for_each(|block| sketch.add(&block.columns[j])));
         blocks.clear();
     }
 

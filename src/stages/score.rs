@@ -31,7 +31,6 @@ use crate::stages::artifacts::{
 };
 use crate::stages::scores::{KNOWN, pooled_names, score_names};
 use crate::stages::{Mapped, profile};
-use crate::teacher::Workspace;
 
 /// The share of features that are not null, for each row.
 fn known(block: &Block) -> Vec<f64> {
@@ -179,15 +178,19 @@ impl Scorer<'_> {
         let mut scores = Part::create(store, &SCORES.part(run, piece), &self.schema, Purpose::Intermediate)?;
         let mut sample =
             Part::create(store, &SAMPLE.part(run, piece), &self.sample_schema, Purpose::Intermediate)?;
-        let (mut rows, mut work) = (0, Workspace::default());
+        let mut rows = 0;
         let mut odd = vec![NonFinite::default(); run.inputs.features.len()];
         self.accounts.read(&self.accounts.units()[piece], &self.columns, |batch, _| {
             let block = Block::decode(&batch, &run.inputs.features, &mut odd)?;
-            let probabilities = run.inputs.score(&self.asked, &block, &mut work)?;
+            let (probabilities, support) = rayon::join(
+                || run.inputs.score(&self.asked, &block),
+                || support_of(&self.support, &self.profiled, &block),
+            );
+            let probabilities = probabilities?;
             state.differences.add(&probabilities.iter().map(Vec::as_slice).collect::<Vec<_>>());
             let id = batch.column(0).clone();
             sample.write(&self.sample(&id, &block)?)?;
-            scores.write(&self.batch(id, &block, &probabilities)?)?;
+            scores.write(&self.batch(id, &block, &probabilities, &support)?)?;
             rows += block.rows as u64;
             Ok(())
         })?;
@@ -202,6 +205,7 @@ impl Scorer<'_> {
         id: ArrayRef,
         block: &Block,
         probabilities: &[Vec<f64>],
+        support: &[f64],
     ) -> Result<arrow::array::RecordBatch> {
         let classes = self.run.pipeline.classes.len();
         let mut columns = vec![id];
@@ -210,9 +214,9 @@ impl Scorer<'_> {
                 (0..classes).map(|c| part::float_array(p.iter().skip(c).step_by(classes).copied().collect())),
             );
         }
-        let s = support_of(&self.support, &self.profiled, block);
         let k = self.kept.len();
-        columns.extend((0..k).map(|j| part::float_array(s.iter().skip(j).step_by(k).copied().collect())));
+        columns
+            .extend((0..k).map(|j| part::float_array(support.iter().skip(j).step_by(k).copied().collect())));
         if let Some(pooled) = &self.pooled {
             let p = pooled.score(&self.run.inputs.features, block)?;
             columns.extend(

@@ -9,6 +9,7 @@ pub mod onnx;
 pub mod spec;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::path::Path;
 
 use crate::config::{Pipeline, TeacherRef};
@@ -52,11 +53,15 @@ pub struct Teacher {
     classes: usize,
 }
 
-/// Working memory of one worker.
+/// Working memory of one thread.
 #[derive(Default)]
-pub struct Workspace {
+struct Workspace {
     scratch: Scratch,
     own: Vec<f64>,
+}
+
+thread_local! {
+    static WORKSPACE: Cell<Workspace> = Cell::default();
 }
 
 impl Teacher {
@@ -111,12 +116,19 @@ impl Teacher {
     }
 
     /// Probabilities of the target's classes for a block, row-major `[rows, classes]`, into `out`.
-    pub fn score(
+    pub fn score(&self, encoder: &Encoder, block: &Block, matrix: &Matrix, out: &mut [f64]) -> Result<()> {
+        let mut work = WORKSPACE.take();
+        let scored = self.score_with(&mut work, encoder, block, matrix, out);
+        WORKSPACE.set(work);
+        scored
+    }
+
+    fn score_with(
         &self,
+        work: &mut Workspace,
         encoder: &Encoder,
         block: &Block,
         matrix: &Matrix,
-        work: &mut Workspace,
         out: &mut [f64],
     ) -> Result<()> {
         let (own, rows) = (self.onto.len(), block.rows);

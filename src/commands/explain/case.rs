@@ -21,7 +21,6 @@ use crate::sources::pooled::Asked;
 use crate::sources::support::{profiled, support_of};
 use crate::stages::artifacts::{Fusion, Profile};
 use crate::stages::scores::without;
-use crate::teacher::Workspace;
 
 /// Features that are named for and against a teacher.
 const NAMED: usize = 3;
@@ -249,12 +248,11 @@ impl<'a> Case<'a> {
 /// Raw scores `[K, C]` of a row of a block.
 fn score(inputs: &Inputs, active: &[usize], block: &Block, row: usize) -> Result<Vec<f64>> {
     let matrix = inputs.plan.encode(block);
-    let mut work = Workspace::default();
     let mut raw = Vec::new();
     for &k in active {
         let classes = inputs.teachers[k].classes();
         let mut out = vec![0.0; block.rows * classes];
-        inputs.teachers[k].score(&inputs.encoders[k], block, &matrix, &mut work, &mut out)?;
+        inputs.teachers[k].score(&inputs.encoders[k], block, &matrix, &mut out)?;
         raw.extend_from_slice(&out[row * classes..(row + 1) * classes]);
     }
     Ok(raw)

@@ -13,9 +13,9 @@ use crate::relevance::transfer::calibrate::{Calibration, own_calibration};
 use crate::relevance::transfer::reliability::{Cell, cells};
 use crate::sources::calculator_file::model_digest;
 use crate::sources::history::{self, History};
+use crate::teacher::Teacher;
 use crate::teacher::encode::Plan;
 use crate::teacher::features::features;
-use crate::teacher::{Teacher, Workspace};
 
 /// Rows from which a calibration is fitted again under noise.
 const MOST_ROWS: u64 = 100_000;
@@ -132,14 +132,13 @@ fn score(teachers: &[Teacher], features: &[Feature], history: &History) -> Resul
     let mut plan = Plan::default();
     let encoders = teachers.iter().map(|t| plan.add(&t.bundle, features)).collect::<Result<Vec<_>>>()?;
     let mut scores = vec![Vec::new(); teachers.len()];
-    let mut work = Workspace::default();
     history.blocks(|block| {
         crate::process::cancel::check()?;
         let matrix = plan.encode(&block);
         for ((teacher, encoder), scores) in teachers.iter().zip(&encoders).zip(&mut scores) {
             let start = scores.len();
             scores.resize(start + block.rows * teacher.classes(), 0.0);
-            teacher.score(encoder, &block, &matrix, &mut work, &mut scores[start..])?;
+            teacher.score(encoder, &block, &matrix, &mut scores[start..])?;
         }
         Ok(())
     })?;

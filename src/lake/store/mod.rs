@@ -16,6 +16,8 @@ mod tests;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -155,10 +157,11 @@ impl Store for Real {
     }
 
     fn begin_sync(&self, path: &Path) {
-        // Linux takes it as a wish to write what is not written yet. It is no promise: errors are for the sync.
+        // a wish and no promise: whether it went well is for the sync to say
         #[cfg(target_os = "linux")]
         if let Ok(file) = File::open(path) {
-            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+            // SAFETY: the descriptor is open as long as `file` lives; the call touches no memory
+            unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
         }
     }
 

@@ -13,6 +13,8 @@ const CLIP: f64 = 3.0;
 const BLOCK: usize = 512;
 /// Sums of a row are padded to a multiple of this, so that they are added in whole vectors.
 const LANES: usize = 4;
+/// Edges that a value is compared with at a time.
+const TOGETHER: usize = 4;
 
 /// A column of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +36,8 @@ pub struct Support {
 
 #[derive(Debug, Clone)]
 struct Table {
-    /// Of a number.
-    edges: Vec<f64>,
+    /// Of a number, filled up with NaN, which no value reaches.
+    edges: Vec<[f64; TOGETHER]>,
     null: usize,
     /// clip(ln(h / ref)) `[B, sources padded]`.
     ratio: Vec<f64>,
@@ -97,7 +99,9 @@ impl Support {
 
 impl Table {
     fn new(bins: &Bins, shares: &[Vec<f64>], sources: usize) -> Self {
-        let edges = if let Bins::Number(edges) = bins { edges.clone() } else { Vec::new() };
+        let known: &[f64] = if let Bins::Number(edges) = bins { edges } else { &[] };
+        let place = |some: &[f64]| std::array::from_fn(|i| some.get(i).copied().unwrap_or(f64::NAN));
+        let edges = known.chunks(TOGETHER).map(place).collect();
         let lanes = sources.next_multiple_of(LANES);
         let mut ratio = vec![0.0; bins.count() * lanes];
         for (bin, row) in ratio.chunks_exact_mut(lanes.max(1)).enumerate() {
@@ -123,22 +127,29 @@ impl Table {
                     .for_each(|(b, code)| *b = bin_of.get(*code as usize).copied().unwrap_or(null));
             }
         }
-        for (row, bin) in sums.chunks_exact_mut(lanes).zip(bins) {
-            let ratio = &self.ratio[usize::from(bin) * lanes..][..lanes];
-            for (s, r) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(ratio.as_chunks::<LANES>().0) {
-                *s = std::array::from_fn(|i| s[i] + r[i]);
-            }
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, bin) in sums.chunks_exact_mut(lanes).zip(bins) {
+                    let ratio = &self.ratio[usize::from(bin) * lanes..][..lanes];
+                    for (s, r) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(ratio.as_chunks::<LANES>().0)
+                    {
+                        *s = std::array::from_fn(|i| s[i] + r[i]);
+                    }
+                }
+            },
+        );
     }
 
     /// Number of edges at or below each value, null for NaN. Edges are few: to compare with all of them, several
     /// values at a time, is faster than to search.
     fn bins(&self, values: &[f64], bins: &mut [u16; BLOCK]) {
         let mut below = [0i64; BLOCK];
-        for edge in &self.edges {
+        for edges in &self.edges {
+            let reached = |v: f64| edges.iter().map(|edge| i64::from(*edge <= v)).sum::<i64>();
             vectorised(
                 #[inline(always)]
-                || below.iter_mut().zip(values).for_each(|(n, v)| *n += i64::from(*edge <= *v)),
+                || below.iter_mut().zip(values).for_each(|(n, v)| *n += reached(*v)),
             );
         }
         for ((bin, n), v) in bins.iter_mut().zip(below).zip(values) {

@@ -299,15 +299,23 @@ fn range(element: Element) -> Option<(f64, f64)> {
     })
 }
 
+/// Rows whose values are brought together: a line of the cache of each column.
+const TOGETHER: usize = 16;
+
 /// Columns side by side, row-major.
-fn rows<A: Copy, B: Clone>(columns: &[&[A]], value: impl Fn(A) -> B) -> Vec<B> {
+fn rows<A: Copy, B: Copy + Default>(columns: &[&[A]], value: impl Fn(A) -> B) -> Vec<B> {
     let count = columns.first().map_or(0, |c| c.len());
     if let [one] = columns {
         return one.iter().map(|v| value(*v)).collect();
     }
     let mut all = Vec::with_capacity(count * columns.len());
-    for row in 0..count {
-        all.extend(columns.iter().map(|c| value(c[row])));
+    let mut some = vec![B::default(); TOGETHER * columns.len()];
+    for first in (0..count).step_by(TOGETHER) {
+        for (place, column) in columns.iter().enumerate() {
+            let to = some[place..].iter_mut().step_by(columns.len());
+            to.zip(&column[first..]).for_each(|(to, v)| *to = value(*v));
+        }
+        all.extend_from_slice(&some[..TOGETHER.min(count - first) * columns.len()]);
     }
     all
 }
