@@ -159,13 +159,14 @@ impl<'a> Search<'a> {
         histogram.resize(self.groups.iter().map(|&g| self.size(g)).sum(), Sum::default());
     }
 
-    /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
-    pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
+    /// Fills `out` with the histogram of all rows, whose sums these are, and finds their best split.
+    pub fn root(&self, sums: &[Sum], total: Sum, out: &mut Histogram) -> Option<Found> {
         let of = |(piece, out): Groups| {
-            self.fill(out, piece, rows);
+            self.fill(out, piece, None, sums);
             self.best_of(piece.groups, out, total)
         };
-        best(self.pieces(out).into_par_iter().map(of).collect::<Vec<_>>().into_iter())
+        let pieces = self.pieces(out, sums.len()).into_par_iter();
+        best(pieces.map(of).collect::<Vec<_>>().into_iter())
     }
 
     /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills
@@ -174,17 +175,18 @@ impl<'a> Search<'a> {
     /// `totals`.
     pub fn children(
         &self,
-        rows: (&[u32], &[Sum]),
+        (rows, sums): (&[u32], &[Sum]),
         small: &mut Histogram,
         large: &mut Histogram,
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
         let of = |((piece, small), (_, large)): (Groups, Groups)| {
-            self.fill(small, piece, rows);
+            self.fill(small, piece, Some(rows), sums);
             large.iter_mut().zip(&*small).for_each(|(l, s)| *l = *l - *s);
             (self.best_of(piece.groups, small, totals.0), self.best_of(piece.groups, large, totals.1))
         };
-        let pieces = self.pieces(small).into_par_iter().zip(self.pieces(large));
+        let count = rows.len();
+        let pieces = self.pieces(small, count).into_par_iter().zip(self.pieces(large, count));
         let found: Vec<(Option<Found>, Option<Found>)> = pieces.map(of).collect();
         let (a, b): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         (best(a.into_iter()), best(b.into_iter()))
@@ -195,10 +197,12 @@ impl<'a> Search<'a> {
         self.binned.width(group as usize) * LANES
     }
 
-    /// The groups and their sums, a piece for each thread: threads share features rather than rows, so that a
-    /// small leaf keeps them all busy and nothing has to be added up afterwards.
-    fn pieces<'h>(&self, mut sums: &'h mut [Sum]) -> Vec<(Piece<'a>, &'h mut [Sum])> {
-        let piece = self.groups.len().div_ceil(rayon::current_num_threads()).max(1);
+    /// The groups and their sums, a piece for each thread that has enough to do: threads share features rather
+    /// than rows, so that a small leaf keeps them all busy and nothing has to be added up afterwards.
+    fn pieces<'h>(&self, mut sums: &'h mut [Sum], rows: usize) -> Vec<(Piece<'a>, &'h mut [Sum])> {
+        let work = rows * self.groups.len() * LANES + 2 * sums.len();
+        let threads = rayon::current_num_threads().min(work / SHARED).max(1);
+        let piece = self.groups.len().div_ceil(threads).max(1);
         let take = |(groups, places): (&'a [u32], &'a [u32])| {
             let size = groups.iter().map(|&g| self.size(g)).sum();
             let (head, rest) = std::mem::take(&mut sums).split_at_mut(size);
@@ -209,52 +213,92 @@ impl<'a> Search<'a> {
     }
 
     fn best_of(&self, groups: &[u32], mut sums: &[Sum], total: Sum) -> Option<Found> {
-        best(groups.iter().map(|&group| {
+        let mut work = Work { lefts: [Sum::default(); BINS], gains: [0.0; BINS] };
+        let mut best: Option<Found> = None;
+        for &group in groups {
             let (own, rest) = sums.split_at(self.size(group));
             sums = rest;
             let (first, width) = (group as usize * LANES, self.binned.width(group as usize));
             let features = first..self.binned.columns.len().min(first + LANES);
-            best(features.zip(own.chunks_exact(width)).map(|(f, sums)| {
-                let sums = &sums[..self.binned.cuts[f].bins()];
-                best_of_feature(f, sums, self.categories[f], total, &self.limits)
-            }))
-        }))
+            for (feature, sums) in features.zip(own.chunks_exact(width)) {
+                let sums = &sums[..self.binned.cuts[feature].bins()];
+                let limits = Limits {
+                    min_gain: best.as_ref().map_or(self.limits.min_gain, |b| b.gain),
+                    ..self.limits
+                };
+                let found =
+                    best_of_feature(feature, sums, self.categories[feature], total, &limits, &mut work);
+                best = found.or(best);
+            }
+        }
+        best
     }
 
-    /// The histogram of some groups over `rows` and their packed gradients.
-    fn fill(&self, out: &mut [Sum], groups: Piece, (rows, sums): (&[u32], &[Sum])) {
+    /// The histogram of some groups over `rows`, or all, and their packed gradients.
+    fn fill(&self, out: &mut [Sum], groups: Piece, rows: Option<&[u32]>, sums: &[Sum]) {
         out.fill(Sum::default());
         let Piece { groups, places } = groups;
         let Some((&first, &last)) = places.first().zip(places.last()) else { return };
         let together = places.len() == (last - first) as usize + 1;
-        let block = (FETCHED / groups.len()).clamp(64, BLOCK).min(rows.len()).max(1);
-        // [row][group]: scattered rows are fetched here by so little code that the processor waits for many at once
-        let mut fetched = vec![[0; LANES]; block * groups.len()];
-        for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
-            for (&row, fetched) in rows.iter().zip(fetched.chunks_exact_mut(groups.len())) {
-                let bins = &self.table.bins[row as usize * self.table.width..][..self.table.width];
-                if together {
-                    fetched.copy_from_slice(&bins[first as usize..][..groups.len()]);
-                } else {
-                    fetched.iter_mut().zip(places).for_each(|(to, &place)| *to = bins[place as usize]);
-                }
+        let block = (FETCHED / groups.len()).clamp(64, BLOCK).min(sums.len()).max(1);
+        let width = self.table.width;
+        if rows.is_none() && together {
+            for (sums, bins) in sums.chunks(block).zip(self.table.bins.chunks(block * width)) {
+                self.add_groups(out, groups, &bins[first as usize..], width, sums);
             }
-            let mut out = &mut *out;
-            for (at, &group) in groups.iter().enumerate() {
-                let (own, rest) = std::mem::take(&mut out).split_at_mut(self.size(group));
-                out = rest;
-                let fetched = &fetched[at..];
-                match self.binned.width(group as usize) {
-                    16 => add::<16>(own, fetched, groups.len(), sums),
-                    64 => add::<64>(own, fetched, groups.len(), sums),
-                    128 => add::<128>(own, fetched, groups.len(), sums),
-                    _ => add::<BINS>(own, fetched, groups.len(), sums),
+            return;
+        }
+        // [row][group]: scattered rows are fetched here by so little code that the processor waits for many at once
+        let mut fetched = Vec::with_capacity(block * groups.len());
+        for (at, sums) in sums.chunks(block).enumerate() {
+            fetched.clear();
+            let mut fetch = |row: usize| {
+                let bins = &self.table.bins[row * width..][..width];
+                if together {
+                    fetched.extend_from_slice(&bins[first as usize..][..groups.len()]);
+                } else {
+                    fetched.extend(places.iter().map(|&place| bins[place as usize]));
                 }
+            };
+            let at = at * block..at * block + sums.len();
+            match rows {
+                Some(rows) => rows[at].iter().for_each(|row| fetch(*row as usize)),
+                None => at.for_each(fetch),
+            }
+            self.add_groups(out, groups, &fetched, groups.len(), sums);
+        }
+    }
+
+    /// Adds the sums of rows to the histograms of some groups; the rows' bins are `apart` from each other.
+    fn add_groups(
+        &self,
+        mut out: &mut [Sum],
+        groups: &[u32],
+        bins: &[[u8; LANES]],
+        apart: usize,
+        sums: &[Sum],
+    ) {
+        for (at, &group) in groups.iter().enumerate() {
+            let (own, rest) = std::mem::take(&mut out).split_at_mut(self.size(group));
+            out = rest;
+            match self.binned.width(group as usize) {
+                16 => add::<16>(own, &bins[at..], apart, sums),
+                64 => add::<64>(own, &bins[at..], apart, sums),
+                128 => add::<128>(own, &bins[at..], apart, sums),
+                _ => add::<BINS>(own, &bins[at..], apart, sums),
             }
         }
     }
 }
 
+/// Working memory of the search for a feature's best cut.
+struct Work {
+    lefts: [Sum; BINS],
+    gains: [f64; BINS],
+}
+
+/// Additions, and cuts looked at, that are worth another thread: some ten times what waking it takes.
+const SHARED: usize = 20_000;
 /// Rows that every group of features sees before the next rows come: their bins stay in the second-level
 /// cache.
 const BLOCK: usize = 1000;
@@ -279,7 +323,7 @@ fn best(found: impl Iterator<Item = Option<Found>>) -> Option<Found> {
     found.flatten().reduce(|a, b| if b.gain > a.gain { b } else { a })
 }
 
-/// The best cut of one feature: of the bins in their order, or of levels in the order of their own best value
+/// The best cut of one feature, if it gains more than `limits.min_gain`: of the bins in their order, or of levels in the order of their own best value
 /// (which holds the best of all two-way partitions: Fisher 1958), with null on either side.
 fn best_of_feature(
     feature: usize,
@@ -287,50 +331,62 @@ fn best_of_feature(
     category: bool,
     total: Sum,
     limits: &Limits,
+    Work { lefts, gains }: &mut Work,
 ) -> Option<Found> {
-    let null = sums[0];
-    let mut order: [u8; BINS] = std::array::from_fn(|i| i as u8);
-    let order = &mut order[1..sums.len()];
-    let order: &[u8] = if category { by_value(order, sums, limits) } else { order };
-    let mut lefts = [Sum::default(); BINS];
-    let lefts = &mut lefts[..order.len()];
-    let mut prefix = Sum::default();
-    for (left, &bin) in lefts.iter_mut().zip(order) {
-        prefix = prefix + sums[bin as usize];
-        *left = prefix;
-    }
-    let mut best: Option<(f64, usize, bool, Sum)> = None;
-    for null_left in [false, true] {
-        let with = if null_left { null } else { Sum::default() };
-        if let Some((gain, at)) = best_cut(lefts, with, total, limits)
-            && best.is_none_or(|(g, ..)| gain > g)
-        {
-            best = Some((gain, at, null_left, lefts[at] + with));
-        }
-        if null == Sum::default() {
-            break;
-        }
-    }
-    let (gain, at, mut null_left, left_sum) = best?;
-    if null == Sum::default() {
+    let (null, bins) = sums.split_first()?;
+    let mut order = [0; BINS];
+    let order = category.then(|| by_value(&mut order[..bins.len()], sums, limits));
+    let lefts = match order {
+        Some(order) => running(order.iter().map(|bin| sums[usize::from(*bin)]), lefts),
+        None => running(bins.iter().copied(), lefts),
+    };
+    let first =
+        best_cut(lefts, Sum::default(), total, limits, gains).map(|(gain, at)| (gain, at, false, lefts[at]));
+    let best = if *null == Sum::default() {
         // no null was seen: it follows the heavier side
-        null_left = limits.scale.unpack(left_sum).1 >= limits.scale.unpack(total - left_sum).1;
-    }
+        let hessian = |sum| limits.scale.unpack(sum).1;
+        first.map(|(gain, at, _, left)| (gain, at, hessian(left) >= hessian(total - left), left))
+    } else {
+        let limits = Limits { min_gain: first.map_or(limits.min_gain, |(gain, ..)| gain), ..*limits };
+        let second = best_cut(lefts, *null, total, &limits, gains);
+        second.map(|(gain, at)| (gain, at, true, lefts[at] + *null)).or(first)
+    };
+    let (gain, at, null_left, left_sum) = best?;
     let mut left = [0u64; BINS / 64];
-    order[..=at].iter().for_each(|&bin| left[bin as usize / 64] |= 1 << (bin % 64));
+    let mut go_left = |bin: usize| left[bin / 64] |= 1 << (bin % 64);
+    match order {
+        Some(order) => order[..=at].iter().for_each(|bin| go_left(usize::from(*bin))),
+        None => (1..=at + 1).for_each(&mut go_left),
+    }
     left[0] |= u64::from(null_left);
     Some(Found { feature, gain, left, left_sum })
 }
 
+/// The sums of the first item, the first two, and so on.
+fn running(items: impl ExactSizeIterator<Item = Sum>, out: &mut [Sum; BINS]) -> &[Sum] {
+    let out = &mut out[..items.len()];
+    let mut sum = Sum::default();
+    for (out, item) in out.iter_mut().zip(items) {
+        sum = sum + item;
+        *out = sum;
+    }
+    out
+}
+
 /// The gain and the place of the first best of the cuts that leave `lefts[at] + with` on the left; none
 /// without enough gain.
-fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f64, usize)> {
+fn best_cut(
+    lefts: &[Sum],
+    with: Sum,
+    total: Sum,
+    limits: &Limits,
+    gains: &mut [f64; BINS],
+) -> Option<(f64, usize)> {
     let (ridge, least) = (limits.ridge, limits.min_hessian);
     let (g, h) = limits.scale.unpack(total);
-    let mut gains = [0.0; BINS];
     let gains = &mut gains[..lefts.len()];
     // no branch: all cuts are worth a few instructions of the processor's widest kind
-    vectorised(
+    let best = vectorised(
         #[inline(always)]
         || {
             for (gain, left) in gains.iter_mut().zip(lefts) {
@@ -341,20 +397,28 @@ fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f6
                     (gl * gl * (hr + ridge) + gr * gr * (hl + ridge)) / ((hl + ridge) * (hr + ridge));
                 *gain = if hl >= least && hr >= least { scores } else { 0.0 };
             }
+            greatest(gains)
         },
     );
-    let parent = limits.score(total);
-    let (mut best, mut at) = (parent + limits.min_gain, None);
-    for (i, &gain) in gains.iter().enumerate() {
-        if gain > best {
-            (best, at) = (gain, Some(i));
-        }
+    let gain = best - limits.score(total);
+    if gain > limits.min_gain { Some((gain, gains.iter().position(|gain| *gain == best)?)) } else { None }
+}
+
+/// The greatest of values that are not negative, eight side by side.
+#[inline(always)]
+fn greatest(values: &[f64]) -> f64 {
+    let larger = |a: f64, b: f64| if b > a { b } else { a };
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut most = [0.0; 8];
+    for eight in eights {
+        most.iter_mut().zip(eight).for_each(|(most, value)| *most = larger(*most, *value));
     }
-    at.map(|at| (best - parent, at))
+    most.iter().chain(rest).copied().fold(0.0, larger)
 }
 
 /// The occupied bins by the value that each would have as a leaf; ties by bin.
 fn by_value<'a>(order: &'a mut [u8], sums: &[Sum], limits: &Limits) -> &'a [u8] {
+    order.iter_mut().zip(1..).for_each(|(order, bin)| *order = bin);
     let occupied = partition(order, |bin| sums[bin as usize] != Sum::default());
     let order = &mut order[..occupied];
     order.sort_by(|&a, &b| {
