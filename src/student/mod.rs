@@ -236,21 +236,20 @@ pub fn fit_one(family: Family, train: &Sample, seed: u64, settings: &Settings) -
 /// is fitted once; with `few` to some of many rows.
 fn fit_after(
     family: Family,
-    linear: &mut Option<Logistic>,
+    linear: &mut Option<(Logistic, f64)>,
     few: bool,
     train: &Sample,
     seed: u64,
     settings: &Settings,
 ) -> Result<Box<dyn Student>> {
     Ok(match family {
-        Family::Logistic => {
-            let fitted = if few { logistic::fit_to_few(train)? } else { logistic::fit(train)? };
-            Box::new(linear.insert(fitted).clone())
-        }
+        Family::Logistic => Box::new(linear.insert(logistic::fit_judged(train, few)?).0.clone()),
         Family::Boosted => {
             // trees can do without a start
-            let start = linear.take().or_else(|| logistic::fit_to_few(train).ok());
-            let start = start.filter(|start| settings.boosted.starts_from(start, train));
+            let start = linear.take().or_else(|| logistic::fit_judged(train, true).ok());
+            let many = train.rows() >= settings.boosted.start_rows;
+            let start = start.filter(|(_, left)| many || *left <= settings.boosted.start_share);
+            let start = start.map(|(start, _)| start);
             Box::new(boosted::fit(train, start, &settings.boosted)?)
         }
         Family::Forest => Box::new(forest::fit(train, seed, &settings.forest)?),
