@@ -49,8 +49,7 @@ pub fn rows(
     } else {
         0.0
     };
-    // the rows of each block, what they stand for and the masses of that, so that the masses' sum has one order
-    let blocks: Vec<(Vec<u32>, Vec<(f64, f64)>, (f64, f64))> = (0..n.div_ceil(BLOCK))
+    let blocks: Vec<Block> = (0..n.div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
             let (first, end) = (block * BLOCK, n.min((block + 1) * BLOCK));
@@ -66,16 +65,23 @@ pub fn rows(
             };
             let steps: Vec<(f64, f64)> = rows.iter().map(of).collect();
             let mass = steps.iter().fold((0.0, 0.0), |(gs, hs), (g, h)| (gs + g.abs(), hs + h));
-            (rows, steps, mass)
+            Block { rows, steps, mass }
         })
         .collect();
-    let (g, h) = blocks.iter().fold((0.0, 0.0), |(g, h), (.., mass)| (g + mass.0, h + mass.1));
-    let scale = Scale::new(g, h, blocks.iter().map(|b| b.0.len()).sum());
-    let pack =
-        |(_, steps, _): &(_, Vec<(f64, f64)>, _)| steps.iter().map(|(g, h)| scale.pack(*g, *h)).collect();
+    let (g, h) = blocks.iter().fold((0.0, 0.0), |(g, h), b| (g + b.mass.0, h + b.mass.1));
+    let scale = Scale::new(g, h, blocks.iter().map(|b| b.rows.len()).sum());
+    let pack = |b: &Block| b.steps.iter().map(|(g, h)| scale.pack(*g, *h)).collect();
     let packed: Vec<Vec<Sum>> = blocks.par_iter().map(pack).collect();
-    let rows = blocks.iter().map(|b| &b.0[..]).collect::<Vec<_>>().concat();
+    let rows = blocks.iter().map(|b| &b.rows[..]).collect::<Vec<_>>().concat();
     (rows, packed.concat(), scale)
+}
+
+/// The drawn rows of a block, what they stand for, and the masses of that: their sum over the blocks has one
+/// order.
+struct Block {
+    rows: Vec<u32>,
+    steps: Vec<(f64, f64)>,
+    mass: (f64, f64),
 }
 
 /// The rows for which a u in [0, 1) is below size / mu.

@@ -24,6 +24,7 @@
 //! One output at a time is no softmax of several classes, and either would have to be read out into our tree
 //! form.
 
+mod best;
 mod bins;
 mod draw;
 mod grow;
