@@ -6,6 +6,8 @@
 //! by side, each lot with its own seed, and read out into the neutral form, so that smartcore is needed for
 //! the fit alone.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use serde::Deserialize;
 use smartcore::ensemble::extra_trees_regressor::{ExtraTreesRegressor, ExtraTreesRegressorParameters};
@@ -39,6 +41,16 @@ const LOT: usize = 5;
 
 /// Fits to at most `max_rows` rows of `sample`.
 pub fn fit(sample: &Sample, seed: u64, settings: &Settings) -> Result<TreeStudent> {
+    fit_if(sample, seed, settings, |_| true)
+}
+
+/// [`fit`]; but where the forest of the first few trees is not `promising`, it is the one that is returned.
+pub fn fit_if(
+    sample: &Sample,
+    seed: u64,
+    settings: &Settings,
+    promising: impl Fn(&TreeStudent) -> bool,
+) -> Result<TreeStudent> {
     sample.check()?;
     let (n, classes) = (sample.rows(), sample.classes);
     let few = n.min(settings.max_rows.max(1));
@@ -51,31 +63,36 @@ pub fn fit(sample: &Sample, seed: u64, settings: &Settings) -> Result<TreeStuden
     let codings: Vec<Vec<Coding>> =
         (classes - outputs..classes).map(|class| codings(sample, &rows, class)).collect();
     let lots = settings.trees.div_ceil(LOT);
-    let grown: Vec<Vec<Tree>> = (0..outputs * lots)
-        .into_par_iter()
-        .map(|task| {
-            let (output, lot) = (task / lots, task % lots);
-            grow(
-                sample,
-                &rows,
-                &codings[output],
-                output,
-                LOT.min(settings.trees - lot * LOT),
-                mix(seed, task as u64),
-                settings,
-            )
-        })
-        .collect::<Result<_>>()?;
-    let ensemble = Ensemble {
-        features: sample.columns.len(),
-        outputs,
-        trees: grown.into_iter().flatten().collect(),
-        base: vec![0.0; outputs],
-        scale: 1.0 / settings.trees.max(1) as f64,
-        sum_in_f32: false,
-        link: Link::Identity,
+    // the trees of some lots of each output
+    let grow_lots = |wanted: Range<usize>| -> Result<Vec<Tree>> {
+        let tasks = outputs * wanted.len();
+        let grow_lot = |task: usize| {
+            let (output, lot) = (task / wanted.len(), wanted.start + task % wanted.len());
+            let trees = LOT.min(settings.trees - lot * LOT);
+            let seed = mix(seed, (output * lots + lot) as u64);
+            grow(sample, &rows, &codings[output], output, trees, seed, settings)
+        };
+        Ok((0..tasks).into_par_iter().map(grow_lot).collect::<Result<Vec<_>>>()?.concat())
     };
-    TreeStudent::new("forest", sample.kinds.to_vec(), classes, None, ensemble)
+    let forest = |trees: Vec<Tree>| {
+        let ensemble = Ensemble {
+            features: sample.columns.len(),
+            outputs,
+            scale: outputs as f64 / trees.len().max(1) as f64,
+            trees,
+            base: vec![0.0; outputs],
+            sum_in_f32: false,
+            link: Link::Identity,
+        };
+        TreeStudent::new("forest", sample.kinds.to_vec(), classes, None, ensemble)
+    };
+    let mut trees = grow_lots(0..lots.min(1))?;
+    let first = forest(trees.clone())?;
+    if lots <= 1 || !promising(&first) {
+        return Ok(first);
+    }
+    trees.extend(grow_lots(1..lots)?);
+    forest(trees)
 }
 
 /// What stands for a column's values in smartcore's matrix.

@@ -21,10 +21,8 @@ pub fn softmax(row: &mut [f64]) {
 
 /// 1 / (1 + e^-z), without overflow.
 pub fn sigmoid(z: f64) -> f64 {
-    if z >= 0.0 {
-        1.0 / (1.0 + (-z).exp())
-    } else {
-        let e = z.exp();
-        e / (1.0 + e)
-    }
+    let e = (-z.abs()).exp();
+    // no branch: signs come in no order
+    let above = if z >= 0.0 { 1.0 } else { e };
+    above / (1.0 + e)
 }

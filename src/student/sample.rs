@@ -48,6 +48,13 @@ impl Sample<'_> {
         self.soft[row * self.classes + class].clamp(0.0, 1.0) * (1.0 - SMOOTH) + SMOOTH / c
     }
 
+    /// The mean soft label of some rows.
+    pub(crate) fn shares(&self, rows: impl Iterator<Item = usize> + Clone) -> Vec<f64> {
+        let mass: f64 = rows.clone().map(|row| self.weights[row]).sum();
+        let sum = |class| rows.clone().map(|row| self.weights[row] * self.target(row, class)).sum::<f64>();
+        (0..self.classes).map(|class| sum(class) / mass).collect()
+    }
+
     /// Refuses shapes that disagree (a bug of the caller), no rows or columns, infinite numbers, codes that
     /// are no level, soft labels that are no distribution (to 1e-6), and weights that are negative, not
     /// finite or all zero.
@@ -68,7 +75,12 @@ impl Sample<'_> {
         if n > u32::MAX as usize {
             return Err(Error::data("too many rows for one fit").value(n));
         }
-        let invalid = |(column, kind): (&&[f32], &Kind)| column.iter().copied().find(|v| !valid(*v, *kind));
+        let invalid = |(column, kind): (&&[f32], &Kind)| {
+            // many at a time, without a branch for each
+            let all =
+                column.chunks(1 << 10).all(|some| some.iter().fold(true, |all, v| all & valid(*v, *kind)));
+            if all { None } else { column.iter().copied().find(|v| !valid(*v, *kind)) }
+        };
         let found: Vec<Option<f32>> = self.columns.par_iter().zip(self.kinds).map(invalid).collect();
         for (j, (v, kind)) in found.into_iter().zip(self.kinds).enumerate() {
             if let Some(v) = v {

@@ -9,6 +9,7 @@ use crate::student::boosted::BLOCK;
 use crate::student::boosted::histogram::{Scale, Sum};
 use crate::student::numeric::mix;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows that the threshold mu is found from.
 const JUDGED: usize = 1 << 12;
@@ -29,17 +30,15 @@ pub fn draws(rows: usize, most: usize) -> bool {
     rows > 2 * most
 }
 
-/// The rows that a tree of `output` sees, about `most` of more than twice as many, and the scale of their
-/// gradients; writes those, packed, at the rows' places in `packed`. `steps` are the gradients and hessians
-/// `[row][output]`.
+/// The rows that a tree of `output` sees, about `most` of more than twice as many, their packed gradients and
+/// the scale of those. `steps` are the gradients and hessians `[row][output]`.
 pub fn rows(
     steps: &[(f64, f64)],
     outputs: usize,
     output: usize,
     most: usize,
     seed: u64,
-    packed: &mut Vec<Sum>,
-) -> (Vec<u32>, Scale) {
+) -> (Vec<u32>, Vec<Sum>, Scale) {
     let n = steps.len() / outputs;
     let step = |row: usize| steps[row * outputs + output];
     let mu = if draws(n, most) {
@@ -50,41 +49,52 @@ pub fn rows(
     } else {
         0.0
     };
-    let chance = |step| if mu > 0.0 { (squared(step).sqrt() / mu).min(1.0) } else { 1.0 };
-    // the masses of each block, so that their sum has one order
-    let blocks: Vec<(Vec<u32>, f64, f64)> = (0..n.div_ceil(BLOCK))
+    let blocks: Vec<Block> = (0..n.div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
             let (first, end) = (block * BLOCK, n.min((block + 1) * BLOCK));
-            let (mut rows, mut count) = (vec![0; end - first], 0);
-            for row in first..end {
-                // drawn where u < size / mu for a u in [0, 1); every row is written and counts if it is
-                let u = mu * (mix(seed, row as u64) >> 11) as f64 / (1u64 << 53) as f64;
-                rows[count] = row as u32;
-                count += usize::from(mu == 0.0 || u * u < squared(step(row)));
-            }
-            rows.truncate(count);
-            let mut mass = (0.0, 0.0);
-            for &row in &rows {
-                let (g, h) = step(row as usize);
-                let p = chance((g, h));
-                mass = (mass.0 + f64::abs(g) / p, mass.1 + h / p);
-            }
-            (rows, mass.0, mass.1)
+            let rows = if mu > 0.0 {
+                drawn(first..end, step, mu, seed)
+            } else {
+                (first as u32..end as u32).collect()
+            };
+            let of = |row: &u32| {
+                let (g, h) = step(*row as usize);
+                let p = if mu > 0.0 { (squared((g, h)).sqrt() / mu).min(1.0) } else { 1.0 };
+                (g / p, h / p)
+            };
+            let steps: Vec<(f64, f64)> = rows.iter().map(of).collect();
+            let mass = steps.iter().fold((0.0, 0.0), |(gs, hs), (g, h)| (gs + g.abs(), hs + h));
+            Block { rows, steps, mass }
         })
         .collect();
-    let (g, h) = blocks.iter().fold((0.0, 0.0), |(g, h), b| (g + b.1, h + b.2));
-    let rows = blocks.iter().map(|b| &b.0[..]).collect::<Vec<_>>().concat();
-    let scale = Scale::new(g, h, rows.len());
-    packed.resize(n, Sum::default());
-    packed.par_chunks_mut(BLOCK).zip(blocks).enumerate().for_each(|(block, (packed, (rows, ..)))| {
-        for row in rows {
-            let (g, h) = step(row as usize);
-            let p = chance((g, h));
-            packed[row as usize - block * BLOCK] = scale.pack(g / p, h / p);
-        }
-    });
-    (rows, scale)
+    let (g, h) = blocks.iter().fold((0.0, 0.0), |(g, h), b| (g + b.mass.0, h + b.mass.1));
+    let scale = Scale::new(g, h, blocks.iter().map(|b| b.rows.len()).sum());
+    let pack = |b: &Block| b.steps.iter().map(|(g, h)| scale.pack(*g, *h)).collect();
+    let packed: Vec<Vec<Sum>> = blocks.par_iter().map(pack).collect();
+    let rows = blocks.iter().map(|b| &b.rows[..]).collect::<Vec<_>>().concat();
+    (rows, packed.concat(), scale)
+}
+
+/// The drawn rows of a block, what they stand for, and the masses of that: their sum over the blocks has one
+/// order.
+struct Block {
+    rows: Vec<u32>,
+    steps: Vec<(f64, f64)>,
+    mass: (f64, f64),
+}
+
+/// The rows for which a u in [0, 1) is below size / mu.
+fn drawn(rows: Range<usize>, step: impl Fn(usize) -> (f64, f64), mu: f64, seed: u64) -> Vec<u32> {
+    let (mut out, mut count) = (vec![0; rows.len()], 0);
+    for row in rows {
+        let u = mu * (mix(seed, row as u64) >> 11) as f64 / (1u64 << 53) as f64;
+        // every row is written and counts if it is drawn
+        out[count] = row as u32;
+        count += usize::from(u * u < squared(step(row)));
+    }
+    out.truncate(count);
+    out
 }
 
 /// The square of a row's size r.
@@ -120,14 +130,11 @@ mod tests {
             .map(|i| (mix(1, i) as f64 / u64::MAX as f64 - 0.5, 0.2 + (i % 7) as f64 / 50.0))
             .collect();
         let true_sums = steps.iter().fold((0.0, 0.0), |a, s| (a.0 + s.0.abs(), a.1 + s.1));
-        let mut packed = Vec::new();
-        let (rows, scale) = rows(&steps, 1, 0, 10_000, 3, &mut packed);
+        let (rows, packed, scale) = rows(&steps, 1, 0, 10_000, 3);
         assert!((9_000..11_000).contains(&rows.len()), "{}", rows.len());
         assert!(rows.windows(2).all(|w| w[0] < w[1]));
-        let sums = rows
-            .iter()
-            .map(|&row| scale.unpack(packed[row as usize]))
-            .fold((0.0, 0.0), |a, s| (a.0 + s.0.abs(), a.1 + s.1));
+        let sums =
+            packed.iter().map(|&sum| scale.unpack(sum)).fold((0.0, 0.0), |a, s| (a.0 + s.0.abs(), a.1 + s.1));
         assert!(
             (sums.0 / true_sums.0 - 1.0).abs() < 0.02 && (sums.1 / true_sums.1 - 1.0).abs() < 0.03,
             "{sums:?}"
@@ -137,8 +144,7 @@ mod tests {
     #[test]
     fn few_rows_and_few_columns_are_all_seen() {
         let steps = vec![(0.1, 0.2); 50];
-        let mut packed = Vec::new();
-        assert_eq!(rows(&steps, 2, 1, 20, 0, &mut packed).0, (0..25).collect::<Vec<u32>>());
+        assert_eq!(rows(&steps, 2, 1, 20, 0).0, (0..25).collect::<Vec<u32>>());
         assert_eq!(groups(3, 5, 0), [0, 1, 2]);
         let drawn = groups(100, 10, 4);
         assert!(drawn.len() == 10 && drawn.windows(2).all(|w| w[0] < w[1]) && drawn != groups(100, 10, 5));

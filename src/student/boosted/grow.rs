@@ -1,7 +1,5 @@
 //! One tree, grown leaf by leaf: always the leaf whose split gains most.
 
-use std::borrow::Cow;
-
 use rayon::prelude::*;
 
 use crate::models::trees::simd::vectorised;
@@ -28,6 +26,7 @@ pub struct Grower<'a> {
     categories: Vec<bool>,
     max_leaves: usize,
     rows: Vec<u32>,
+    right: Vec<u32>,
     packed: Vec<Sum>,
     spare: Vec<Histogram>,
     /// Bins of the drawn rows, `[drawn row][group]`.
@@ -48,7 +47,7 @@ struct Leaf {
 pub struct Task<'a> {
     /// The rows that it sees, ascending.
     pub rows: &'a [u32],
-    /// Their gradients, `[row]` of all rows.
+    /// Their gradients.
     pub packed: &'a [Sum],
     /// The groups of features that it may split, ascending.
     pub groups: &'a [u32],
@@ -58,8 +57,9 @@ pub struct Task<'a> {
 impl<'a> Grower<'a> {
     /// `categories` tells which binned features are categories.
     pub fn new(binned: &'a Binned, categories: Vec<bool>, max_leaves: usize) -> Self {
-        let (rows, packed, spare, drawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Grower { binned, categories, max_leaves, rows, packed, spare, drawn }
+        let (rows, right, packed) = (Vec::new(), Vec::new(), Vec::new());
+        let (spare, drawn) = (Vec::new(), Vec::new());
+        Grower { binned, categories, max_leaves, rows, right, packed, spare, drawn }
     }
 
     /// Grows a tree and adds `rate` times each row's leaf to `raw`, for all rows, whether or not the tree saw
@@ -74,13 +74,12 @@ impl<'a> Grower<'a> {
                 width: self.binned.stride() / LANES,
                 places: task.groups,
             };
-            Seen { table, by_column: Some(&self.binned.by_column), packed: Cow::Borrowed(task.packed) }
+            Seen { table, by_column: Some(&self.binned.by_column) }
         } else {
             // close together: every leaf comes back to its rows
             gather(self.binned, task, &mut drawn);
-            let packed = task.rows.iter().map(|&row| task.packed[row as usize]).collect();
             let table = Table { bins: &drawn, width: places.len(), places: &places };
-            Seen { table, by_column: None, packed }
+            Seen { table, by_column: None }
         };
         let grown = self.grow_on(task, &seen, rate, raw, all);
         self.drawn = drawn;
@@ -92,8 +91,8 @@ impl<'a> Grower<'a> {
         self.rows.extend(0..task.rows.len() as u32);
         let mut histogram = self.spare.pop().unwrap_or_default();
         self.search(task, seen).fit(&mut histogram);
-        let sum = seen.packed.iter().copied().sum();
-        let best = self.search(task, seen).root((&self.rows, &seen.packed), sum, &mut histogram);
+        let sum = task.packed.iter().copied().sum();
+        let best = self.search(task, seen).root(task.packed, sum, &mut histogram);
         let mut leaves = vec![Leaf { start: 0, end: self.rows.len(), sum, best, histogram, parent: None }];
         let mut branches: Vec<Branch> = Vec::new();
         // branch k parts the leaf `parted[k]`: what goes left stays, what goes right becomes leaf k + 1
@@ -108,7 +107,8 @@ impl<'a> Grower<'a> {
                 *child = node as i32;
             }
             branches.push(Branch { left: !(at as i32), right: !(leaves.len() as i32), found });
-            let right = self.split(&mut leaves[at], &branches[node].found, node, task, seen);
+            let last = leaves.len() + 1 == self.max_leaves;
+            let right = self.split(&mut leaves[at], node, &branches[node].found, last, task, seen);
             leaves.push(right);
         }
         let values: Vec<f64> = leaves.iter().map(|l| rate * task.limits.value(l.sum)).collect();
@@ -123,42 +123,44 @@ impl<'a> Grower<'a> {
         Grown { branches, values }
     }
 
-    /// Makes `leaf` its own left child and returns the right one.
-    fn split(&mut self, leaf: &mut Leaf, found: &Found, node: usize, task: &Task, seen: &Seen) -> Leaf {
-        let middle =
-            leaf.start + part(&mut self.rows[leaf.start..leaf.end], &seen.column(found.feature, task), found);
+    /// Makes `leaf` its own left child and returns the right one; after the last split of a tree neither is
+    /// searched.
+    fn split(
+        &mut self,
+        leaf: &mut Leaf,
+        node: usize,
+        found: &Found,
+        last: bool,
+        task: &Task,
+        seen: &Seen,
+    ) -> Leaf {
+        let rows = &mut self.rows[leaf.start..leaf.end];
+        let middle = leaf.start + part(rows, &mut self.right, &seen.column(found.feature, task), found);
         let right_sum = leaf.sum - found.left_sum;
-        let left_is_small = middle - leaf.start <= leaf.end - middle;
-        let (small, totals) = if left_is_small {
-            (leaf.start..middle, (found.left_sum, right_sum))
-        } else {
-            (middle..leaf.end, (right_sum, found.left_sum))
-        };
-        let rows = &self.rows[small];
-        self.packed.clear();
-        self.packed.extend(rows.iter().map(|&row| seen.packed[row as usize]));
-        let mut histogram = self.spare.pop().unwrap_or_default();
-        self.search(task, seen).fit(&mut histogram);
-        let (a, b) = self.search(task, seen).children(
-            (rows, &self.packed),
-            &mut histogram,
-            &mut leaf.histogram,
-            totals,
-        );
-        let mut right = Leaf {
-            start: middle,
-            end: leaf.end,
-            sum: right_sum,
-            best: b,
-            histogram,
-            parent: Some((node, false)),
-        };
-        (leaf.end, leaf.sum, leaf.best, leaf.parent) = (middle, found.left_sum, a, Some((node, true)));
-        if left_is_small {
-            std::mem::swap(&mut leaf.histogram, &mut right.histogram);
-        } else {
-            std::mem::swap(&mut leaf.best, &mut right.best);
+        let (parent, histogram) = (Some((node, false)), Histogram::new());
+        let mut right = Leaf { start: middle, end: leaf.end, sum: right_sum, best: None, histogram, parent };
+        (leaf.end, leaf.sum, leaf.parent) = (middle, found.left_sum, Some((node, true)));
+        if last {
+            return right;
         }
+        // the rows of the smaller child are counted, the larger one has what is left of its parent's sums
+        right.histogram = self.spare.pop().unwrap_or_default();
+        self.search(task, seen).fit(&mut right.histogram);
+        let (small, large) = if leaf.end - leaf.start <= right.end - right.start {
+            std::mem::swap(&mut leaf.histogram, &mut right.histogram);
+            (&mut *leaf, &mut right)
+        } else {
+            (&mut right, &mut *leaf)
+        };
+        let rows = &self.rows[small.start..small.end];
+        self.packed.clear();
+        self.packed.extend(rows.iter().map(|&row| task.packed[row as usize]));
+        (small.best, large.best) = self.search(task, seen).children(
+            (rows, &self.packed),
+            &mut small.histogram,
+            &mut large.histogram,
+            (small.sum, large.sum),
+        );
         right
     }
 
@@ -178,7 +180,6 @@ struct Seen<'a> {
     table: Table<'a>,
     /// The bins by column, where they are all rows.
     by_column: Option<&'a [Vec<u8>]>,
-    packed: Cow<'a, [Sum]>,
 }
 
 impl Seen<'_> {
@@ -297,38 +298,41 @@ fn pick(leaves: &mut [Leaf]) -> Option<(usize, Found)> {
 }
 
 /// Rows are parted in blocks of this many, side by side.
-const BLOCK: usize = 1 << 14;
+const BLOCK: usize = 1 << 13;
 
-/// Moves the rows that go left to the front, both sides in their order; returns their number.
-fn part(rows: &mut [u32], column: &Column, found: &Found) -> usize {
+/// Moves the rows that go left to the front, both sides in their order; returns their number. `right` is
+/// working memory.
+fn part(rows: &mut [u32], right: &mut Vec<u32>, column: &Column, found: &Found) -> usize {
     let left: [bool; BINS] = std::array::from_fn(|bin| found.goes_left(bin as u8));
-    let parts: Vec<(Vec<u32>, Vec<u32>)> = match rows.len() {
-        0..=BLOCK => vec![halves(rows, column, &left)],
-        _ => rows.par_chunks(BLOCK).map(|block| halves(block, column, &left)).collect(),
-    };
-    let middle = parts.iter().map(|(left, _)| left.len()).sum();
-    let (mut to_left, mut to_right) = rows.split_at_mut(middle);
-    for (left, right) in &parts {
-        let (head, rest) = to_left.split_at_mut(left.len());
-        head.copy_from_slice(left);
-        to_left = rest;
-        let (head, rest) = to_right.split_at_mut(right.len());
-        head.copy_from_slice(right);
-        to_right = rest;
+    if right.len() < rows.len() {
+        right.resize(rows.len(), 0);
+    }
+    let blocks = rows.par_chunks_mut(BLOCK).zip(right.par_chunks_mut(BLOCK));
+    let counts: Vec<usize> = blocks.map(|(rows, right)| halves(rows, right, column, &left)).collect();
+    let mut middle = 0;
+    for (block, &count) in counts.iter().enumerate() {
+        rows.copy_within(block * BLOCK..block * BLOCK + count, middle);
+        middle += count;
+    }
+    let mut at = middle;
+    for (block, &count) in counts.iter().enumerate() {
+        let count = BLOCK.min(rows.len() - block * BLOCK) - count;
+        rows[at..at + count].copy_from_slice(&right[block * BLOCK..][..count]);
+        at += count;
     }
     middle
 }
 
-/// The rows that go left and those that go right. Each is written to both sides and counts on one: which one
-/// cannot be foreseen, and a branch would guess.
-fn halves(rows: &[u32], column: &Column, left: &[bool; BINS]) -> (Vec<u32>, Vec<u32>) {
-    let (mut to_left, mut to_right, mut gone) = (vec![0; rows.len()], vec![0; rows.len()], 0);
-    for (at, &row) in rows.iter().enumerate() {
-        to_left[gone] = row;
-        to_right[at - gone] = row;
+/// Moves the rows that go left to the front and writes the others to `right`; returns the number of the
+/// former. Each is written to both sides and counts on one: which one cannot be foreseen, and a branch would
+/// guess.
+fn halves(rows: &mut [u32], right: &mut [u32], column: &Column, left: &[bool; BINS]) -> usize {
+    let mut gone = 0;
+    for at in 0..rows.len() {
+        let row = rows[at];
+        rows[gone] = row;
+        right[at - gone] = row;
         gone += usize::from(left[usize::from(column.bins[row as usize * column.apart])]);
     }
-    to_left.truncate(gone);
-    to_right.truncate(rows.len() - gone);
-    (to_left, to_right)
+    gone
 }

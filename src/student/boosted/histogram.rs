@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use crate::models::trees::simd::vectorised;
+use crate::student::boosted::best::{Work, best_of_feature};
 use crate::student::boosted::bins::{BINS, Binned, LANES};
 
 /// Some groups of columns, and their places in the [`Table`].
@@ -98,7 +98,7 @@ pub struct Limits {
 
 impl Limits {
     /// Twice the drop of the second-order loss that a leaf with these sums allows.
-    fn score(&self, s: Sum) -> f64 {
+    pub fn score(&self, s: Sum) -> f64 {
         let (g, h) = self.scale.unpack(s);
         g * g / (h + self.ridge)
     }
@@ -159,13 +159,14 @@ impl<'a> Search<'a> {
         histogram.resize(self.groups.iter().map(|&g| self.size(g)).sum(), Sum::default());
     }
 
-    /// Fills `out` with the histogram of `rows` and their sums, and finds their best split.
-    pub fn root(&self, rows: (&[u32], &[Sum]), total: Sum, out: &mut Histogram) -> Option<Found> {
+    /// Fills `out` with the histogram of all rows, whose sums these are, and finds their best split.
+    pub fn root(&self, sums: &[Sum], total: Sum, out: &mut Histogram) -> Option<Found> {
         let of = |(piece, out): Groups| {
-            self.fill(out, piece, rows);
+            self.fill(out, piece, None, sums);
             self.best_of(piece.groups, out, total)
         };
-        best(self.pieces(out).into_par_iter().map(of).collect::<Vec<_>>().into_iter())
+        let pieces = self.pieces(out, sums.len()).into_par_iter();
+        best(pieces.map(of).collect::<Vec<_>>().into_iter())
     }
 
     /// From the histogram of a parent, `large`, and the rows of its smaller child with their sums: fills
@@ -174,17 +175,18 @@ impl<'a> Search<'a> {
     /// `totals`.
     pub fn children(
         &self,
-        rows: (&[u32], &[Sum]),
+        (rows, sums): (&[u32], &[Sum]),
         small: &mut Histogram,
         large: &mut Histogram,
         totals: (Sum, Sum),
     ) -> (Option<Found>, Option<Found>) {
         let of = |((piece, small), (_, large)): (Groups, Groups)| {
-            self.fill(small, piece, rows);
+            self.fill(small, piece, Some(rows), sums);
             large.iter_mut().zip(&*small).for_each(|(l, s)| *l = *l - *s);
             (self.best_of(piece.groups, small, totals.0), self.best_of(piece.groups, large, totals.1))
         };
-        let pieces = self.pieces(small).into_par_iter().zip(self.pieces(large));
+        let count = rows.len();
+        let pieces = self.pieces(small, count).into_par_iter().zip(self.pieces(large, count));
         let found: Vec<(Option<Found>, Option<Found>)> = pieces.map(of).collect();
         let (a, b): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         (best(a.into_iter()), best(b.into_iter()))
@@ -195,10 +197,12 @@ impl<'a> Search<'a> {
         self.binned.width(group as usize) * LANES
     }
 
-    /// The groups and their sums, a piece for each thread: threads share features rather than rows, so that a
-    /// small leaf keeps them all busy and nothing has to be added up afterwards.
-    fn pieces<'h>(&self, mut sums: &'h mut [Sum]) -> Vec<(Piece<'a>, &'h mut [Sum])> {
-        let piece = self.groups.len().div_ceil(rayon::current_num_threads()).max(1);
+    /// The groups and their sums, a piece for each thread that has enough to do: threads share features rather
+    /// than rows, so that a small leaf keeps them all busy and nothing has to be added up afterwards.
+    fn pieces<'h>(&self, mut sums: &'h mut [Sum], rows: usize) -> Vec<(Piece<'a>, &'h mut [Sum])> {
+        let work = rows * self.groups.len() * LANES + 2 * sums.len();
+        let threads = rayon::current_num_threads().min(work / SHARED).max(1);
+        let piece = self.groups.len().div_ceil(threads).max(1);
         let take = |(groups, places): (&'a [u32], &'a [u32])| {
             let size = groups.iter().map(|&g| self.size(g)).sum();
             let (head, rest) = std::mem::take(&mut sums).split_at_mut(size);
@@ -209,52 +213,86 @@ impl<'a> Search<'a> {
     }
 
     fn best_of(&self, groups: &[u32], mut sums: &[Sum], total: Sum) -> Option<Found> {
-        best(groups.iter().map(|&group| {
+        let mut work = Work::default();
+        let mut best: Option<Found> = None;
+        for &group in groups {
             let (own, rest) = sums.split_at(self.size(group));
             sums = rest;
             let (first, width) = (group as usize * LANES, self.binned.width(group as usize));
             let features = first..self.binned.columns.len().min(first + LANES);
-            best(features.zip(own.chunks_exact(width)).map(|(f, sums)| {
-                let sums = &sums[..self.binned.cuts[f].bins()];
-                best_of_feature(f, sums, self.categories[f], total, &self.limits)
-            }))
-        }))
+            for (feature, sums) in features.zip(own.chunks_exact(width)) {
+                let sums = &sums[..self.binned.cuts[feature].bins()];
+                let limits = Limits {
+                    min_gain: best.as_ref().map_or(self.limits.min_gain, |b| b.gain),
+                    ..self.limits
+                };
+                let found =
+                    best_of_feature(feature, sums, self.categories[feature], total, &limits, &mut work);
+                best = found.or(best);
+            }
+        }
+        best
     }
 
-    /// The histogram of some groups over `rows` and their packed gradients.
-    fn fill(&self, out: &mut [Sum], groups: Piece, (rows, sums): (&[u32], &[Sum])) {
+    /// The histogram of some groups over `rows`, or all, and their packed gradients.
+    fn fill(&self, out: &mut [Sum], groups: Piece, rows: Option<&[u32]>, sums: &[Sum]) {
         out.fill(Sum::default());
         let Piece { groups, places } = groups;
         let Some((&first, &last)) = places.first().zip(places.last()) else { return };
         let together = places.len() == (last - first) as usize + 1;
-        let block = (FETCHED / groups.len()).clamp(64, BLOCK).min(rows.len()).max(1);
-        // [row][group]: scattered rows are fetched here by so little code that the processor waits for many at once
-        let mut fetched = vec![[0; LANES]; block * groups.len()];
-        for (rows, sums) in rows.chunks(block).zip(sums.chunks(block)) {
-            for (&row, fetched) in rows.iter().zip(fetched.chunks_exact_mut(groups.len())) {
-                let bins = &self.table.bins[row as usize * self.table.width..][..self.table.width];
-                if together {
-                    fetched.copy_from_slice(&bins[first as usize..][..groups.len()]);
-                } else {
-                    fetched.iter_mut().zip(places).for_each(|(to, &place)| *to = bins[place as usize]);
-                }
+        let block = (FETCHED / groups.len()).clamp(64, BLOCK).min(sums.len()).max(1);
+        let width = self.table.width;
+        if rows.is_none() && together {
+            for (sums, bins) in sums.chunks(block).zip(self.table.bins.chunks(block * width)) {
+                self.add_groups(out, groups, &bins[first as usize..], width, sums);
             }
-            let mut out = &mut *out;
-            for (at, &group) in groups.iter().enumerate() {
-                let (own, rest) = std::mem::take(&mut out).split_at_mut(self.size(group));
-                out = rest;
-                let fetched = &fetched[at..];
-                match self.binned.width(group as usize) {
-                    16 => add::<16>(own, fetched, groups.len(), sums),
-                    64 => add::<64>(own, fetched, groups.len(), sums),
-                    128 => add::<128>(own, fetched, groups.len(), sums),
-                    _ => add::<BINS>(own, fetched, groups.len(), sums),
+            return;
+        }
+        // [row][group]: scattered rows are fetched here by so little code that the processor waits for many at once
+        let mut fetched = Vec::with_capacity(block * groups.len());
+        for (at, sums) in sums.chunks(block).enumerate() {
+            fetched.clear();
+            let mut fetch = |row: usize| {
+                let bins = &self.table.bins[row * width..][..width];
+                if together {
+                    fetched.extend_from_slice(&bins[first as usize..][..groups.len()]);
+                } else {
+                    fetched.extend(places.iter().map(|&place| bins[place as usize]));
                 }
+            };
+            let at = at * block..at * block + sums.len();
+            match rows {
+                Some(rows) => rows[at].iter().for_each(|row| fetch(*row as usize)),
+                None => at.for_each(fetch),
+            }
+            self.add_groups(out, groups, &fetched, groups.len(), sums);
+        }
+    }
+
+    /// Adds the sums of rows to the histograms of some groups; the rows' bins are `apart` from each other.
+    fn add_groups(
+        &self,
+        mut out: &mut [Sum],
+        groups: &[u32],
+        bins: &[[u8; LANES]],
+        apart: usize,
+        sums: &[Sum],
+    ) {
+        for (at, &group) in groups.iter().enumerate() {
+            let (own, rest) = std::mem::take(&mut out).split_at_mut(self.size(group));
+            out = rest;
+            match self.binned.width(group as usize) {
+                16 => add::<16>(own, &bins[at..], apart, sums),
+                64 => add::<64>(own, &bins[at..], apart, sums),
+                128 => add::<128>(own, &bins[at..], apart, sums),
+                _ => add::<BINS>(own, &bins[at..], apart, sums),
             }
         }
     }
 }
 
+/// Additions, and cuts looked at, that are worth another thread: some ten times what waking it takes.
+const SHARED: usize = 20_000;
 /// Rows that every group of features sees before the next rows come: their bins stay in the second-level
 /// cache.
 const BLOCK: usize = 1000;
@@ -277,100 +315,4 @@ fn add<const W: usize>(group: &mut [Sum], fetched: &[[u8; LANES]], apart: usize,
 /// The greatest gain; of equals the lowest feature.
 fn best(found: impl Iterator<Item = Option<Found>>) -> Option<Found> {
     found.flatten().reduce(|a, b| if b.gain > a.gain { b } else { a })
-}
-
-/// The best cut of one feature: of the bins in their order, or of levels in the order of their own best value
-/// (which holds the best of all two-way partitions: Fisher 1958), with null on either side.
-fn best_of_feature(
-    feature: usize,
-    sums: &[Sum],
-    category: bool,
-    total: Sum,
-    limits: &Limits,
-) -> Option<Found> {
-    let null = sums[0];
-    let mut order: [u8; BINS] = std::array::from_fn(|i| i as u8);
-    let order = &mut order[1..sums.len()];
-    let order: &[u8] = if category { by_value(order, sums, limits) } else { order };
-    let mut lefts = [Sum::default(); BINS];
-    let lefts = &mut lefts[..order.len()];
-    let mut prefix = Sum::default();
-    for (left, &bin) in lefts.iter_mut().zip(order) {
-        prefix = prefix + sums[bin as usize];
-        *left = prefix;
-    }
-    let mut best: Option<(f64, usize, bool, Sum)> = None;
-    for null_left in [false, true] {
-        let with = if null_left { null } else { Sum::default() };
-        if let Some((gain, at)) = best_cut(lefts, with, total, limits)
-            && best.is_none_or(|(g, ..)| gain > g)
-        {
-            best = Some((gain, at, null_left, lefts[at] + with));
-        }
-        if null == Sum::default() {
-            break;
-        }
-    }
-    let (gain, at, mut null_left, left_sum) = best?;
-    if null == Sum::default() {
-        // no null was seen: it follows the heavier side
-        null_left = limits.scale.unpack(left_sum).1 >= limits.scale.unpack(total - left_sum).1;
-    }
-    let mut left = [0u64; BINS / 64];
-    order[..=at].iter().for_each(|&bin| left[bin as usize / 64] |= 1 << (bin % 64));
-    left[0] |= u64::from(null_left);
-    Some(Found { feature, gain, left, left_sum })
-}
-
-/// The gain and the place of the first best of the cuts that leave `lefts[at] + with` on the left; none
-/// without enough gain.
-fn best_cut(lefts: &[Sum], with: Sum, total: Sum, limits: &Limits) -> Option<(f64, usize)> {
-    let (ridge, least) = (limits.ridge, limits.min_hessian);
-    let (g, h) = limits.scale.unpack(total);
-    let mut gains = [0.0; BINS];
-    let gains = &mut gains[..lefts.len()];
-    // no branch: all cuts are worth a few instructions of the processor's widest kind
-    vectorised(
-        #[inline(always)]
-        || {
-            for (gain, left) in gains.iter_mut().zip(lefts) {
-                let (gl, hl) = limits.scale.unpack(*left + with);
-                let (gr, hr) = (g - gl, h - hl);
-                // gl^2 / (hl + ridge) + gr^2 / (hr + ridge) with one division
-                let scores =
-                    (gl * gl * (hr + ridge) + gr * gr * (hl + ridge)) / ((hl + ridge) * (hr + ridge));
-                *gain = if hl >= least && hr >= least { scores } else { 0.0 };
-            }
-        },
-    );
-    let parent = limits.score(total);
-    let (mut best, mut at) = (parent + limits.min_gain, None);
-    for (i, &gain) in gains.iter().enumerate() {
-        if gain > best {
-            (best, at) = (gain, Some(i));
-        }
-    }
-    at.map(|at| (best - parent, at))
-}
-
-/// The occupied bins by the value that each would have as a leaf; ties by bin.
-fn by_value<'a>(order: &'a mut [u8], sums: &[Sum], limits: &Limits) -> &'a [u8] {
-    let occupied = partition(order, |bin| sums[bin as usize] != Sum::default());
-    let order = &mut order[..occupied];
-    order.sort_by(|&a, &b| {
-        limits.value(sums[a as usize]).total_cmp(&limits.value(sums[b as usize])).then(a.cmp(&b))
-    });
-    order
-}
-
-/// Moves the bins that pass to the front, in their order; returns their number.
-fn partition(order: &mut [u8], keep: impl Fn(u8) -> bool) -> usize {
-    let mut kept = 0;
-    for at in 0..order.len() {
-        if keep(order[at]) {
-            order.swap(kept, at);
-            kept += 1;
-        }
-    }
-    kept
 }

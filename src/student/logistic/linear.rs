@@ -66,6 +66,17 @@ impl Logistic {
 
     /// Adds the terms of one column to the logits [rows, classes].
     fn add(&self, j: usize, column: &[f32], out: &mut [f64]) {
+        if let (2, Term::Number { mean, deviation, weight, null }) = (self.bias.len(), &self.terms[j]) {
+            // a number of two classes, as nearly all are: the same without a branch or a loop over classes
+            let null = null.as_deref().unwrap_or(&[0.0, 0.0]);
+            for (row, &x) in out.as_chunks_mut::<2>().0.iter_mut().zip(column) {
+                let known = !x.is_nan();
+                let x = (f64::from(x) - mean) / deviation;
+                row[0] += if known { weight[0] * x } else { null[0] };
+                row[1] += if known { weight[1] * x } else { null[1] };
+            }
+            return;
+        }
         let rows = out.chunks_exact_mut(self.bias.len()).zip(column);
         let add = |row: &mut [f64], by: &[f64], times: f64| {
             row.iter_mut().zip(by).for_each(|(z, w)| *z += w * times)

@@ -31,50 +31,48 @@ const WARM_ROWS: usize = 20_000;
 /// "did not converge" (65) where the solver stops short, or where it returns no weights although the soft
 /// labels vary with a column.
 pub fn fit(sample: &Sample) -> Result<Logistic> {
-    fit_to(sample, sample.rows())
+    Ok(fit_judged(sample, false)?.0)
 }
 
-/// [`fit`] to at most `WARM_ROWS` rows, evenly spread: as good a start for trees, and enough to see how
-/// well a linear function keeps the soft labels.
-pub fn fit_to_few(sample: &Sample) -> Result<Logistic> {
-    fit_to(sample, WARM_ROWS)
+/// [`fit`] or, with `few`, to at most `WARM_ROWS` rows, evenly spread: as good a start for trees, and enough to
+/// see how well a linear function keeps the soft labels. Also the share that it leaves of the KL that the mean
+/// soft label leaves, on the rows that judged the penalty; 1 where there are too few.
+pub fn fit_judged(sample: &Sample, few: bool) -> Result<(Logistic, f64)> {
+    sample.check()?;
+    let design = Design::new(sample);
+    let n = sample.rows();
+    let warm = n.min(WARM_ROWS);
+    let rows: Vec<u32> = (0..warm).map(|i| ((2 * i + 1) * n / (2 * warm)) as u32).collect();
+    let (penalty, start, left) = choose(&design, sample, &rows);
+    let objective = Objective::new(&design, sample, Some(&rows), penalty);
+    let mut start = solver::minimise(&objective, start)?;
+    if takes_few(sample) && !few {
+        let all = Objective::new(&design, sample, None, penalty);
+        start = solver::minimise_from(&all, start, &objective)?;
+    }
+    let model = design.model(sample, &start)?;
+    refuse_zero(&design, sample, &start, &rows)?;
+    Ok((model, left))
 }
 
-/// Whether [`fit_to_few`] leaves rows out.
+/// Whether a fit to few rows leaves any out.
 pub fn takes_few(sample: &Sample) -> bool {
     sample.rows() > WARM_ROWS
 }
 
-fn fit_to(sample: &Sample, most: usize) -> Result<Logistic> {
-    sample.check()?;
-    let design = Design::new(sample);
-    let n = sample.rows();
-    let few = n.min(WARM_ROWS);
-    let rows: Vec<u32> = (0..few).map(|i| ((2 * i + 1) * n / (2 * few)) as u32).collect();
-    let (penalty, start) = choose(&design, sample, &rows);
-    let warm = Objective::new(&design, sample, Some(&rows), penalty);
-    let mut start = solver::minimise(&warm, start)?;
-    if few < n.min(most) {
-        let all = Objective::new(&design, sample, None, penalty);
-        start = solver::minimise_from(&all, start, &warm)?;
-    }
-    let model = design.model(sample, &start)?;
-    refuse_zero(&design, sample, &start, &rows)?;
-    Ok(model)
-}
-
-/// The penalty, and the solution found with it on four fifths of `rows`.
-fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> (f64, Vec<f64>) {
+/// The penalty, the solution found with it on four fifths of `rows`, and the share of the KL that this leaves on
+/// the others.
+fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> (f64, Vec<f64>, f64) {
     let zero = vec![0.0; design.width() * design.outputs(sample.classes)];
     if rows.len() < MIN_CHOSEN {
-        return (FALLBACK, zero);
+        return (FALLBACK, zero, 1.0);
     }
     let judges: Vec<u32> = rows.iter().copied().step_by(5).collect();
     let train: Vec<u32> =
         rows.iter().copied().enumerate().filter(|(i, _)| i % 5 != 0).map(|(_, r)| r).collect();
     let mass = |rows: &[u32]| rows.iter().map(|&r| sample.weights[r as usize]).sum::<f64>();
     if mass(&judges) <= 0.0 || mass(&train) <= 0.0 {
-        return (FALLBACK, zero);
+        return (FALLBACK, zero, 1.0);
     }
     let mut train = Objective::new(design, sample, Some(&train), FALLBACK);
     let judge = Objective::new(design, sample, Some(&judges), 0.0);
@@ -87,7 +85,23 @@ fn choose(design: &Design, sample: &Sample, rows: &[u32]) -> (f64, Vec<f64>) {
             best = (loss, penalty, start.clone());
         }
     }
-    (best.1, best.2)
+    let (entropy, constant) = without_columns(sample, &judges);
+    let left = if constant > entropy { (best.0 - entropy) / (constant - entropy) } else { 1.0 };
+    (best.1, best.2, left)
+}
+
+/// The mean entropy of the soft labels of some rows, and their mean cross-entropy against their mean.
+fn without_columns(sample: &Sample, rows: &[u32]) -> (f64, f64) {
+    let rows = rows.iter().map(|row| *row as usize);
+    let shares = sample.shares(rows.clone());
+    let constant = shares.iter().map(|p| -p * p.ln()).sum();
+    let (mut entropy, mut mass) = (0.0, 0.0);
+    for row in rows {
+        let targets = (0..sample.classes).map(|class| sample.target(row, class));
+        entropy -= sample.weights[row] * targets.map(|t| t * t.ln()).sum::<f64>();
+        mass += sample.weights[row];
+    }
+    (entropy / mass, constant)
 }
 
 /// A zero model is right only where no column tells anything about the soft labels.

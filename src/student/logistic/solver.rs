@@ -23,7 +23,7 @@ const ROUNDING: f64 = 1e-5;
 /// Wider curvatures would cost more than they save: only their diagonal is used.
 const MAX_DENSE: usize = 512;
 /// Multiplications that a curvature may cost.
-const CURVATURE_WORK: usize = 100_000_000;
+const CURVATURE_WORK: usize = 20_000_000;
 
 /// The minimum from `start`; "did not converge" (65) otherwise.
 pub fn minimise(objective: &Objective, start: Vec<f64>) -> Result<Vec<f64>> {
