@@ -60,8 +60,14 @@ pub fn check() -> Result<()> {
     }
 }
 
-/// Returns what was freed to the operating system, so that stages do not add up to the peak.
+/// Memory below which nothing is given back: to take it again costs more than it is worth.
+const WORTH_GIVING: u64 = 256 << 20;
+
+/// Returns what was freed to the operating system, so that the stages of a large job do not add up to the peak.
 pub fn give_back() {
+    if resident() < WORTH_GIVING {
+        return;
+    }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim takes no pointer and may be called at any time, from any thread.
     unsafe {

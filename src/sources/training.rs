@@ -197,7 +197,7 @@ fn history_of(
     let (labels, held_out) = history.labels(teacher, panel.pipeline)?;
     let classes = panel.pipeline.classes.len();
     let held = held_out.iter().flatten().filter(|held| **held).count();
-    let enough = if held == 0 { 0 } else { history.rows() * JUDGED_HELD_OUT / held };
+    let enough = (history.rows() * JUDGED_HELD_OUT).checked_div(held).unwrap_or(0);
     let judged = spaced_rows(history.rows(), JUDGED_ROWS.max(enough));
     let mut scores = vec![Vec::with_capacity(judged.len() * classes); active.len()];
     let chosen: Vec<usize> = pseudo_rows(judged.len()).into_iter().map(|place| judged[place]).collect();

@@ -141,11 +141,14 @@ pub fn measure(
     };
     let saved = inputs.calculator_for(active).map(|c| &c.profiles);
     let mut opened = Histories::open(inputs.panel(run.pipeline, run.log), active)?;
-    profile.profiles.sources = opened.sources.clone();
-    for run_of in opened.runs(inputs.features.len()) {
-        let histories = opened.summaries(run_of.clone(), run.log)?;
-        let (features, targets) = (&inputs.features[run_of.clone()], &targets[run_of]);
-        profile.known.extend(known(run, active, features, targets, (&opened.sources, &histories)));
+    let sources = opened.sources.clone();
+    profile.profiles.sources = sources.clone();
+    let runs: Vec<Range<usize>> = opened.runs(inputs.features.len()).collect();
+    let mut ahead = runs.first().map(|first| opened.summaries(first.clone(), run.log)).transpose()?;
+    for (place, run_of) in runs.iter().enumerate() {
+        let histories = ahead.take().unwrap_or_default();
+        let (features, targets) = (&inputs.features[run_of.clone()], &targets[run_of.clone()]);
+        profile.known.extend(known(run, active, features, targets, (&sources, &histories)));
         let compare =
             |(j, feature): (usize, &Feature)| -> Result<Option<(FeatureProfile, Vec<Option<f64>>)>> {
                 let theirs: Vec<&Summary> = histories.iter().filter_map(|h| h[j].as_ref()).collect();
@@ -162,8 +165,13 @@ pub fn measure(
                 };
                 Ok(Some((shared, theirs.iter().map(|h| summary_wasserstein(h, &targets[j])).collect())))
             };
-        let compared = features.par_iter().enumerate().map(compare).collect::<Result<Vec<_>>>()?;
-        for (shared, wasserstein) in compared.into_iter().flatten() {
+        // the next features are read while these are compared
+        let (compared, read) = rayon::join(
+            || features.par_iter().enumerate().map(compare).collect::<Result<Vec<_>>>(),
+            || runs.get(place + 1).map(|next| opened.summaries(next.clone(), run.log)).transpose(),
+        );
+        ahead = read?;
+        for (shared, wasserstein) in compared?.into_iter().flatten() {
             let nulls = shared.target.as_ref().and_then(|t| t.last()).copied().unwrap_or(0);
             profile.null_share.push(nulls as f64 / rows as f64);
             profile.profiles.features.push(shared);

@@ -1,8 +1,9 @@
 //! Teachers that are aligned to one level of class shares.
 
-use crate::worlds::{Case, Outcome, cases, made_world, related_world};
+use crate::worlds::{Case, Outcome, cases, columns_of, made_world, related_world};
 use coldstart::relevance::fusion::alignment::{MOST_ROWS, Sample};
 use coldstart::relevance::fusion::base_rate::ShareRange;
+use coldstart::relevance::fusion::columns::Columns;
 use coldstart::relevance::fusion::fuse::{Fused, Fuser};
 use coldstart::relevance::training::leave_one_out::tilt;
 use coldstart::relevance::training::rehearsal::Rehearsal;
@@ -21,12 +22,12 @@ fn aligned(
     };
     let support = |i: usize| &outcome.support[k][i * k..(i + 1) * k];
     let blend = outcome.calculator.blend(&outcome.distances).expect("a blend");
-    let (mut means, mut scratch) = (blend.means(), Vec::new());
-    let rows = target.labels.len();
-    (0..rows).for_each(|i| blend.add(&raw(i), &mut scratch, &mut means));
+    let (mut means, rows) = (blend.means(), target.labels.len());
+    let own = columns_of((0..rows).map(|i| (raw(i), support(i))));
+    blend.add(&own.columns(), &mut means);
     let mut sample = Sample::default();
-    order.for_each(|i| sample.add(i as u64, &raw(i), support(i)));
-    let fuser = outcome.calculator.align(&Fuser::new(blend, &means), sample, shares);
+    order.for_each(|i| sample.add(i as u64, &own.columns(), i));
+    let fuser = outcome.calculator.align(&Fuser::new(blend, &means), &sample.finish().columns(), shares);
     let mut room = fuser.scratch();
     let mut fuse = |i: usize| {
         fuser.row(&raw(i), support(i), &mut room);
@@ -92,12 +93,15 @@ fn a_base_rate_that_a_teacher_carries_does_not_reach_an_aligned_label() {
 fn a_sample_keeps_the_same_rows_however_they_come() {
     let rows: Vec<(u64, f64)> =
         (0..3 * MOST_ROWS as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), i as f64)).collect();
+    let values: Vec<f64> = rows.iter().map(|row| row.1).collect();
+    let columns = Columns { raw: vec![&values], support: vec![&values] };
     let mut whole = Sample::default();
-    rows.iter().for_each(|(key, v)| whole.add(*key, &[*v], &[0.0]));
+    rows.iter().enumerate().for_each(|(row, (key, _))| whole.add(*key, &columns, row));
     let mut merged = Sample::default();
-    for part in rows.rchunks(MOST_ROWS / 2 + 1) {
+    let order: Vec<usize> = (0..rows.len()).collect();
+    for part in order.rchunks(MOST_ROWS / 2 + 1) {
         let mut sample = Sample::default();
-        part.iter().rev().for_each(|(key, v)| sample.add(*key, &[*v], &[0.0]));
+        part.iter().rev().for_each(|&row| sample.add(rows[row].0, &columns, row));
         merged.merge(sample);
     }
     assert_eq!(whole.finish(), merged.finish());

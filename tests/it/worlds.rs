@@ -2,7 +2,9 @@
 //! reference, and made ones.
 
 use coldstart::relevance::fusion::base_rate::{ShareShift, shift};
+use coldstart::relevance::fusion::columns::OwnColumns;
 use coldstart::relevance::fusion::fuse::{Fused, Fuser};
+use coldstart::relevance::maths::real::{LANES, Lanes};
 use coldstart::relevance::profile::categories::CategorySketch;
 use coldstart::relevance::profile::distance::Distances;
 use coldstart::relevance::profile::numbers::NumberSketch;
@@ -61,8 +63,9 @@ impl Case {
         let rows: Vec<Vec<f64>> = (0..target.labels.len())
             .map(|i| target.scores.iter().flat_map(|s| &s[i * c..(i + 1) * c]).copied().collect())
             .collect();
-        let (mut means, mut scratch) = (blend.means(), Vec::new());
-        rows.iter().for_each(|r| blend.add(r, &mut scratch, &mut means));
+        let own = columns_of(rows.iter().cloned().zip(support[k].chunks_exact(k)));
+        let mut means = blend.means();
+        blend.add(&own.columns(), &mut means);
         let fuser = Fuser::new(blend, &means);
         let mut room = fuser.scratch();
         let fuse = |(i, raw): (usize, &Vec<f64>)| {
@@ -176,11 +179,27 @@ pub fn cases() -> Vec<(String, Case, Value)> {
     all.as_array().expect("cases").iter().map(case).collect()
 }
 
+/// Raw scores and support of rows, by columns.
+pub fn columns_of<'a>(rows: impl Iterator<Item = (Vec<f64>, &'a [f64])>) -> OwnColumns {
+    let mut own = OwnColumns { raw: Vec::new(), support: Vec::new() };
+    for (raw, support) in rows {
+        own.raw.resize(raw.len(), Vec::new());
+        own.support.resize(support.len(), Vec::new());
+        own.raw.iter_mut().zip(&raw).for_each(|(column, v)| column.push(*v));
+        own.support.iter_mut().zip(support).for_each(|(column, v)| column.push(*v));
+    }
+    own
+}
+
 pub fn search(fused: &[Fused], shares: Vec<f64>) -> Vec<f64> {
     let mut search = ShareShift::new(shares);
     while !search.done() {
         let mut sums = search.sums();
-        fused.iter().for_each(|f| sums.add(&f.z));
+        for rows in fused.chunks(LANES) {
+            let mut z = vec![Lanes::default(); rows[0].z.len()];
+            rows.iter().enumerate().for_each(|(i, f)| z.iter_mut().zip(&f.z).for_each(|(z, v)| z.0[i] = *v));
+            sums.add(&z, rows.len());
+        }
         search.update(&sums);
     }
     search.constants().to_vec()

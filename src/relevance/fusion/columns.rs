@@ -48,7 +48,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Columns of scores with their values.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OwnColumns {
     pub raw: Vec<Vec<f64>>,
     pub support: Vec<Vec<f64>>,

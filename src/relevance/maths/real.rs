@@ -241,13 +241,13 @@ const LEAST_FRACTION: u64 = 0x3fe6_a09e_0000_0000;
 #[inline(always)]
 pub fn ln(x: f64) -> f64 {
     const L: [f64; 7] = [
-        6.666666666666735130e-01,
-        3.999999999940941908e-01,
-        2.857142874366239149e-01,
-        2.222219843214978396e-01,
-        1.818357216161805012e-01,
-        1.531383769920937332e-01,
-        1.479819860511658591e-01,
+        0.6666666666666735,
+        0.3999999999940942,
+        0.2857142874366239,
+        0.22222198432149784,
+        0.1818357216161805,
+        0.15313837699209373,
+        0.14798198605116586,
     ];
     let normal = if x < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { x };
     let bits = normal.to_bits().wrapping_add(1.0f64.to_bits() - LEAST_FRACTION);
@@ -261,7 +261,8 @@ pub fn ln(x: f64) -> f64 {
     let even = w * (L[1] + w * (L[3] + w * L[5]));
     let odd = z * (L[0] + w * (L[2] + w * (L[4] + w * L[6])));
     let rest = s * (half_square + (even + odd)) + k * LN_2_LOW;
-    (rest - half_square + f + k * LN_2_HIGH) + (x - x)
+    // the product is 0 of what is finite
+    (rest - half_square + f + k * LN_2_HIGH) + 0.0 * x
 }
 
 #[cfg(test)]

@@ -327,10 +327,14 @@ impl NumberSummary {
         if most == 0 {
             return out;
         }
-        let place = |i: usize| (2 * i as u128 + 1) * u128::from(self.n) / (2 * most as u128);
-        let (mut until, mut next) = (0u128, place(0));
+        let place = |i: usize| ((2 * i as u128 + 1) * u128::from(self.n) / (2 * most as u128)) as u64;
+        if self.values.len() as u64 == self.n {
+            // each of them once
+            return (0..if self.n == 0 { 0 } else { most }).map(|i| self.values[place(i) as usize]).collect();
+        }
+        let (mut until, mut next) = (0, place(0));
         for (v, c) in self.values.iter().zip(&self.counts) {
-            until += u128::from(*c);
+            until += c;
             while out.len() < most && next < until {
                 out.push(*v);
                 next = place(out.len());

@@ -2,7 +2,7 @@
 
 use crate::models::trees::simd::vectorised;
 use crate::student::boosted::bins::BINS;
-use crate::student::boosted::histogram::{Found, Limits, Sum};
+use crate::student::boosted::sums::{Found, Limits, Sum};
 
 /// Working memory of the search for a feature's best cut.
 pub struct Work {

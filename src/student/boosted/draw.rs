@@ -6,7 +6,7 @@
 //! come from the tree's number alone.
 
 use crate::student::boosted::BLOCK;
-use crate::student::boosted::histogram::{Scale, Sum};
+use crate::student::boosted::sums::{Scale, Sum};
 use crate::student::numeric::mix;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::models::trees::simd::vectorised;
 use crate::student::boosted::bins::{BINS, Binned, LANES};
-use crate::student::boosted::histogram::{Found, Histogram, Limits, Search, Sum, Table};
+use crate::student::boosted::histogram::{Histogram, Search, Table};
+use crate::student::boosted::sums::{Found, Limits, Sum};
 
 /// A split of a grown tree. A child `>= 0` is a split, a child `< 0` is leaf `!child`, as in
 /// `teacher::trees::ensemble`.

@@ -29,6 +29,7 @@ mod bins;
 mod draw;
 mod grow;
 mod histogram;
+mod sums;
 
 use rayon::prelude::*;
 
@@ -36,7 +37,7 @@ use crate::error::Result;
 use crate::models::trees::ensemble::{Ensemble, Link, Missing, Rule, Split, Tree};
 use crate::student::boosted::bins::{Binned, Cuts, LANES};
 use crate::student::boosted::grow::{Grower, Grown, Task};
-use crate::student::boosted::histogram::Limits;
+use crate::student::boosted::sums::{Found, Limits};
 use crate::student::logistic::Logistic;
 use crate::student::numeric::{sigmoid, softmax};
 use crate::student::sample::{Kind, Sample};
@@ -243,7 +244,7 @@ fn tree(grown: Grown, binned: &Binned, output: usize) -> Tree {
 
 /// The last bin on the left is a threshold (beyond the last one, every number goes left); levels are a set,
 /// and one that no row had goes with null.
-fn rule(cuts: &Cuts, found: &histogram::Found) -> Rule {
+fn rule(cuts: &Cuts, found: &Found) -> Rule {
     match cuts {
         Cuts::Number(thresholds) => {
             let last = (1..cuts.bins()).rev().find(|&bin| found.goes_left(bin as u8)).unwrap_or(0);
