@@ -44,13 +44,6 @@ impl<'a> Scores<'a> {
             },
         })
     }
-
-    /// Raw scores `[K, C]`, behind them those of the pooled teacher where there is one, and support `[K]` of
-    /// row `i`.
-    pub fn row(&self, i: usize) -> Row {
-        let of = |columns: &[&[f64]]| columns.iter().map(|c| c[i]).collect();
-        (of(&self.columns.raw), of(&self.columns.support))
-    }
 }
 
 /// Raw scores `[K, C]`, behind them those of the pooled teacher, and support `[K]` of an account.

@@ -79,7 +79,7 @@ fn known_shares_and_labels_move_the_base_rate_as_the_reference_does() {
         let Outcome { fused, .. } = case.run();
         let c = case.classes;
         let mut means = ExactMeans::new(c);
-        fused.iter().for_each(|f| means.add(&f.label));
+        fused.iter().for_each(|f| means.add_rows(&f.label, 1));
         let share = numbers(&expected["share_of_first"])[0];
         let shares = wanted_shares(&means.means(), &[ShareRange { class: 0, low: share, high: share }]);
         let constants = search(&fused, shares);

@@ -30,12 +30,10 @@ impl<'a> Columns<'a> {
         Columns { raw: left(&self.raw, classes), support: left(&self.support, 1) }
     }
 
-    /// One row.
-    pub fn row(&self, i: usize, raw: &mut Vec<f64>, support: &mut Vec<f64>) {
-        raw.clear();
-        raw.extend(self.raw.iter().map(|c| c[i]));
-        support.clear();
-        support.extend(self.support.iter().map(|c| c[i]));
+    /// One row: its raw scores and its support.
+    pub fn row(&self, i: usize) -> (Vec<f64>, Vec<f64>) {
+        let of = |columns: &[&[f64]]| columns.iter().map(|c| c[i]).collect();
+        (of(&self.raw), of(&self.support))
     }
 
     /// Rows `first..` side by side.

@@ -45,13 +45,7 @@ impl ExactMeans {
         ExactMeans { rows: 0, sums: vec![ExactSum::default(); width] }
     }
 
-    /// Adds a row; `terms` has the width of the means.
-    #[inline]
-    pub fn add(&mut self, terms: &[f64]) {
-        self.add_rows(terms, 1);
-    }
-
-    /// Adds the first `rows` of the rows in `terms`.
+    /// Adds the first `rows` of the rows in `terms`, which has the width of the means.
     #[inline(always)]
     pub fn add_rows<R: Real>(&mut self, terms: &[R], rows: usize) {
         self.rows += rows as u64;

@@ -28,12 +28,6 @@ pub fn floor<R: Real>(p: &mut [R], least: f64) -> R {
     sum
 }
 
-/// ln sum_c exp(z_c), safe from overflow.
-pub fn log_sum_exp(z: &[f64]) -> f64 {
-    let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    top + z.iter().map(|v| (v - top).exp()).sum::<f64>().ln()
-}
-
 /// softmax in place; returns ln sum_c exp(z_c).
 #[inline(always)]
 pub fn softmax<R: Real>(z: &mut [R]) -> R {

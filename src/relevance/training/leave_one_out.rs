@@ -224,9 +224,9 @@ impl Stage {
 
     fn fused(&self, fuser: &Fuser) -> Vec<Fused> {
         let columns = self.rows.columns();
-        let (mut room, mut raw, mut s) = (fuser.scratch(), Vec::new(), Vec::new());
+        let mut room = fuser.scratch();
         let mut fuse = |i: usize| {
-            columns.row(i, &mut raw, &mut s);
+            let (raw, s) = columns.row(i);
             fuser.row(&raw, &s, &mut room);
             room.clone()
         };

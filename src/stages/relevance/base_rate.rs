@@ -170,7 +170,8 @@ fn labelled(run: &Run, scored: &Scored, mut labels: HashMap<String, u16>) -> Res
             let scores = Scores::of(&batch, scored.active.len(), run.pipeline.classes.len())?;
             for i in 0..batch.num_rows() {
                 if let Some(class) = labels.remove(text.value(i)) {
-                    found.push((text.value(i).to_string(), Labelled { class, scores: scores.row(i) }));
+                    found
+                        .push((text.value(i).to_string(), Labelled { class, scores: scores.columns.row(i) }));
                 }
             }
             Ok(())
